@@ -1,0 +1,11 @@
+//! A deterministic engine for event-sourced machines.
+//!
+//! Owns the lock-step loop, the record and its stamps, recovery and audit. It must never know what
+//! the machines decide about: no PostgreSQL, no network, no clock, no randomness, no I/O.
+#![warn(missing_docs)]
+
+mod record;
+mod stamp;
+
+pub use record::{Record, RecordKind};
+pub use stamp::{BootNanos, Seq, WallNanos};

@@ -1,0 +1,1 @@
+//! Configuration: parse, validate, resolve. Unknown keys are errors with a suggestion.

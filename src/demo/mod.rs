@@ -1,0 +1,1 @@
+//! Throw-away clusters on real PostgreSQL, for the demo, the benchmark and the tests.

@@ -1,0 +1,1 @@
+//! The vocabulary of events, and the log that keeps them.

@@ -1,0 +1,1 @@
+//! Peers: wire frames, handshake, mutual TLS. Decides nothing.

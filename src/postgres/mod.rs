@@ -1,0 +1,1 @@
+//! PostgreSQL seen from outside: conninfo, probe, control. Decides nothing.
