@@ -4,8 +4,14 @@
 //! the machines decide about: no PostgreSQL, no network, no clock, no randomness, no I/O.
 #![warn(missing_docs)]
 
+mod audit;
+mod lockstep;
+mod machine;
 mod record;
 mod stamp;
 
+pub use audit::{Auditor, Divergence, Failures};
+pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
+pub use machine::Machine;
 pub use record::{Record, RecordKind};
 pub use stamp::{BootNanos, Seq, WallNanos};

@@ -1,6 +1,23 @@
 //! The roles' pure machines. No clock, no randomness, no I/O, no async, no logging, no map with
 //! random order, no float, no `unwrap`: time and randomness arrive as observations.
 
+mod effects;
+mod escalation_tracker;
+mod ledger;
+mod promoter;
+mod quorum;
+mod roles;
 mod types;
+mod voter;
+mod witness;
 
+pub use effects::{Effect, Urgency, effects, urgency};
+pub use escalation_tracker::EscalationTracker;
+pub use ledger::{Freeze, Lease, Ledger, Local, Peer, Promise, Vote};
+pub use pgfo_replay::BootNanos;
+pub use promoter::Promoter;
+pub use quorum::{Quorum, kth_largest};
+pub use roles::{CORE_REVISION, Role, role, roles};
 pub use types::*;
+pub use voter::Voter;
+pub use witness::Witness;

@@ -1,0 +1,146 @@
+//! The lock-step loop: one observation, delivered to every machine in a fixed order, then every
+//! decision in turn, until nobody decides anything more. It performs nothing and reads no clock.
+
+use crate::machine::Machine;
+use crate::record::Record;
+use crate::stamp::{BootNanos, Seq, WallNanos};
+
+/// More decisions than this on one observation is a bug: the longest real chain has under ten, and
+/// a member answers at most a few peers in each.
+pub const DECISIONS_MAX: usize = 256;
+
+/// One observation and all that is decided on it: the atomic unit of the log.
+///
+/// Deliver [`Batch::current`] to each machine in order, hand their answers to [`Batch::answer`], then
+/// [`Batch::advance`], until there is no current record. The caller may do so at once, or by
+/// messages to actors: the result is the same.
+#[derive(Clone, Debug)]
+pub struct Batch<E> {
+    records: Vec<Record<E>>,
+    delivered: usize,
+}
+
+impl<E> Batch<E> {
+    /// Begins a batch with an observation that gets the number `seq`.
+    #[must_use]
+    pub fn begin(seq: Seq, boot: BootNanos, wall: WallNanos, actor: u8, observation: E) -> Self {
+        let first = Record { seq, boot, wall, actor, cause: None, event: observation };
+        Self { records: vec![first], delivered: 0 }
+    }
+
+    /// Returns the record to deliver next, `None` when the batch is complete.
+    #[must_use]
+    pub fn current(&self) -> Option<&Record<E>> {
+        self.records.get(self.delivered)
+    }
+
+    /// Adds one machine's decisions on the current record.
+    ///
+    /// # Panics
+    /// When there is no current record, or when more than [`DECISIONS_MAX`] records pile up: the
+    /// machines answer each other without end, which is a bug that must not reach the log.
+    pub fn answer(&mut self, actor: u8, decisions: impl IntoIterator<Item = E>) {
+        let (cause, boot, wall) = match self.records.get(self.delivered) {
+            Some(r) => (r.seq, r.boot, r.wall),
+            None => panic!("an answer to a batch that is complete"),
+        };
+        for event in decisions {
+            let seq = Seq(self.records[0].seq.0 + self.records.len() as u64);
+            self.records.push(Record { seq, boot, wall, actor, cause: Some(cause), event });
+            assert!(
+                self.records.len() <= DECISIONS_MAX,
+                "more than {DECISIONS_MAX} decisions on one observation"
+            );
+        }
+    }
+
+    /// Marks the current record as delivered to every machine.
+    pub fn advance(&mut self) {
+        self.delivered += 1;
+    }
+
+    /// Returns the records so far, the observation first.
+    #[must_use]
+    pub fn records(&self) -> &[Record<E>] {
+        &self.records
+    }
+
+    /// Returns the whole batch.
+    ///
+    /// # Panics
+    /// When a record was not yet delivered.
+    #[must_use]
+    pub fn finish(self) -> Vec<Record<E>> {
+        assert!(self.delivered == self.records.len(), "a batch was finished before it was complete");
+        self.records
+    }
+}
+
+/// A machine and the actor number its decisions carry.
+pub struct Seat<M: ?Sized> {
+    /// Number in the records.
+    pub actor: u8,
+    /// The machine.
+    pub machine: Box<M>,
+}
+
+/// The machines of one member, stepped without actors: for recovery, audit, simulation.
+pub struct Ensemble<M: ?Sized> {
+    seats: Vec<Seat<M>>,
+}
+
+impl<M: Machine + ?Sized> Ensemble<M> {
+    /// Makes an ensemble; the order of the seats is the order of delivery.
+    #[must_use]
+    pub fn new(seats: Vec<Seat<M>>) -> Self {
+        Self { seats }
+    }
+
+    /// Returns the seats in order.
+    #[must_use]
+    pub fn seats(&self) -> &[Seat<M>] {
+        &self.seats
+    }
+
+    /// Returns the seats in order, to step them one by one.
+    pub(crate) fn seats_mut(&mut self) -> &mut [Seat<M>] {
+        &mut self.seats
+    }
+
+    /// Folds a record into every machine, except the one whose actor number is in `without`.
+    pub fn evolve(&mut self, record: &Record<M::Event>, without: Option<u8>) {
+        for seat in &mut self.seats {
+            if Some(seat.actor) != without {
+                seat.machine.evolve(record);
+            }
+        }
+    }
+
+    /// Runs one observation to the end and returns the batch.
+    #[must_use]
+    pub fn step(&mut self, mut batch: Batch<M::Event>) -> Vec<Record<M::Event>>
+    where
+        M::Event: Clone,
+    {
+        let mut decisions = Vec::new();
+        while let Some(record) = batch.current().cloned() {
+            for seat in &mut self.seats {
+                seat.machine.evolve(&record);
+                seat.machine.decide(&record, &mut decisions);
+                batch.answer(seat.actor, decisions.drain(..));
+            }
+            batch.advance();
+        }
+        batch.finish()
+    }
+
+    /// Returns every deadline that any machine waits for.
+    #[must_use]
+    pub fn deadlines(&self) -> Vec<(M::Deadline, BootNanos)> {
+        let mut all = Vec::new();
+        for seat in &self.seats {
+            seat.machine.deadlines(&mut all);
+        }
+        all
+    }
+}

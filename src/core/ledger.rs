@@ -1,0 +1,827 @@
+//! The ledger: what one member knows, folded from its log. Every role keeps its own copy and reads
+//! facts from it; it decides nothing.
+//!
+//! Volatile parts (connections, heartbeats, the local PostgreSQL) are emptied by each process start;
+//! binding parts (votes, promises, rosters, announcements) are not.
+
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
+use crate::events::{
+    Ability, Announcement, Answer, Decision, Event, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk,
+    Lineage, Message, Observation, PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Record,
+    Refusal, Roster, Settings, Unelectable, Verdict,
+};
+use pgfo_replay::Seq;
+
+/// Heartbeats older than this many intervals tell nothing of the present.
+const HEARTBEAT_FRESH_INTERVALS: u64 = 3;
+
+/// After a promotion that failed or was vetoed, this member does not stand for this many retries:
+/// the others go first.
+const FAILED_PROMOTION_RETRIES: u64 = 15;
+
+/// More announcements than this are not kept: a standby that missed so many failovers needs a new
+/// base backup anyway.
+const HISTORY_MAX: usize = 64;
+
+/// The highest vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vote {
+    /// For whom.
+    pub candidate: MemberId,
+    /// The request it answered.
+    pub ask: LeaseAsk,
+}
+
+/// The standing promise not to vote for another (L1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Promise {
+    /// To whom.
+    pub holder: MemberId,
+    /// Its term.
+    pub term: Term,
+    /// The last request's number.
+    pub number: u64,
+    /// Until when.
+    pub until: BootNanos,
+}
+
+/// The freeze promise and what was observed of it (E2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Freeze {
+    /// For a winner of this term or above.
+    pub term: Term,
+    /// Who asked.
+    pub candidate: MemberId,
+    /// Its process.
+    pub nonce: u64,
+    /// `None` while it is under way.
+    pub outcome: Option<FreezeOutcome>,
+}
+
+/// The lease this member holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Its term.
+    pub term: Term,
+    /// Until when.
+    pub until: BootNanos,
+}
+
+/// The local PostgreSQL, as last seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Local {
+    /// Whether a postmaster runs; `None`: not known yet.
+    pub runs: Option<bool>,
+    /// Whether `standby.signal` was seen or left by a fence.
+    pub sealed: bool,
+    /// The last probe's report.
+    pub report: Option<ProbeReport>,
+    /// The last answer, while its postmaster lives.
+    pub answer: Option<Answer>,
+    /// The postmaster start in which a WAL receiver was seen (E4).
+    pub receiver_ran_in: Option<i64>,
+    /// The postmaster start that was last seen, also after its end.
+    pub last_started: i64,
+}
+
+/// A peer, as last heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// Its process, as its handshake named it.
+    pub process: Option<ProcessIdentity>,
+    /// Its last heartbeat.
+    pub heartbeat: Option<Heartbeat>,
+    /// When it was heard.
+    pub heard_at: BootNanos,
+    /// Its last verdict, and about which term.
+    pub verdict: Option<(Term, Verdict)>,
+    /// How far its log was flushed, as heard; kept across restarts.
+    pub flushed: FlushedMark,
+}
+
+/// What one member knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    /// The effective settings.
+    pub settings: Settings,
+    /// This process.
+    pub process: ProcessIdentity,
+    /// The stamp of the last record.
+    pub now: BootNanos,
+    /// When this process started.
+    pub started_at: BootNanos,
+    /// How far the log is flushed.
+    pub flushed: Seq,
+    /// Whether the log can't be written.
+    pub log_stalled: bool,
+    /// Whether a role is quarantined.
+    pub quarantined: bool,
+    /// Whether this log was rolled back or lost (M1).
+    pub forgetful: bool,
+    /// The roster in force.
+    pub roster: Roster,
+    /// All winners known, by term.
+    pub history: Vec<Announcement>,
+    /// The verdict about the newest winner.
+    pub verdict: Verdict,
+    /// What it was last seen to do.
+    pub evidence: Option<ProbeReport>,
+    /// The highest vote.
+    pub voted: Option<Vote>,
+    /// The highest freeze promise; gone once a winner of its term or above is followed.
+    pub freeze: Option<Freeze>,
+    /// The highest term of any freeze promise, kept for ever.
+    pub term_frozen: Term,
+    /// The standing promise.
+    pub promise: Option<Promise>,
+    /// Every term up to this one was released or superseded (L8).
+    pub released: Term,
+    /// The longest promise ever asked (L4).
+    pub promise_longest: Nanos,
+    /// Neither votes nor grants to another before this (L4).
+    pub silent_until: BootNanos,
+    /// The pause in force.
+    pub paused: Option<PauseId>,
+    /// The last pause that ended.
+    pub resumed: Option<PauseId>,
+    /// The line of history of the local data.
+    pub lineage: Option<Lineage>,
+    /// The last promotion that was ordered here.
+    pub promotion_ordered: Option<Term>,
+    /// When the last promotion failed here.
+    pub promotion_failed_at: Option<BootNanos>,
+    /// The term whose primary this member is, from winning it until its release.
+    pub tenure: Option<Term>,
+    /// The lease it holds.
+    pub lease: Option<Lease>,
+    /// The local PostgreSQL.
+    pub local: Local,
+    /// Peers, in membership order; this member's own entry stays empty.
+    pub peers: Vec<Peer>,
+    /// The furthest primary position heard, and in which term.
+    pub primary_lsn: Option<(Term, Lsn)>,
+}
+
+impl Ledger {
+    /// Makes the ledger of a member without history.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let members = settings.members.len();
+        Self {
+            settings,
+            process: ProcessIdentity::default(),
+            now: BootNanos(0),
+            started_at: BootNanos(0),
+            flushed: Seq(0),
+            log_stalled: false,
+            quarantined: false,
+            forgetful: false,
+            roster: Roster::default(),
+            history: Vec::new(),
+            verdict: Verdict::Unknown,
+            evidence: None,
+            voted: None,
+            freeze: None,
+            term_frozen: Term(0),
+            promise: None,
+            released: Term(0),
+            promise_longest: Nanos(0),
+            silent_until: BootNanos(0),
+            paused: None,
+            resumed: None,
+            lineage: None,
+            promotion_ordered: None,
+            promotion_failed_at: None,
+            tenure: None,
+            lease: None,
+            local: Local::default(),
+            peers: vec![Peer::default(); members],
+            primary_lsn: None,
+        }
+    }
+
+    // ---- questions ------------------------------------------------------------------------
+
+    /// Returns this member's number.
+    #[must_use]
+    pub fn me(&self) -> MemberId {
+        self.settings.me
+    }
+
+    /// Returns the newest winner known.
+    #[must_use]
+    pub fn announced(&self) -> Option<&Announcement> {
+        self.history.last()
+    }
+
+    /// Returns the newest winner's term, 0 without history.
+    #[must_use]
+    pub fn announced_term(&self) -> Term {
+        self.announced().map_or(Term(0), |a| a.term)
+    }
+
+    /// Returns the newest winner.
+    #[must_use]
+    pub fn primary(&self) -> Option<MemberId> {
+        self.announced().map(|a| a.primary)
+    }
+
+    /// Returns the quorum sizes.
+    #[must_use]
+    pub fn quorum(&self) -> Quorum {
+        Quorum::of(&self.settings)
+    }
+
+    /// Returns the highest term this member voted, froze or knows a winner in.
+    #[must_use]
+    pub fn term_seen(&self) -> Term {
+        self.voted.map_or(Term(0), |v| v.ask.term).max(self.term_frozen).max(self.announced_term())
+    }
+
+    /// Returns the highest term that this member or a peer is heard to have seen.
+    #[must_use]
+    pub fn term_heard(&self) -> Term {
+        let peers = self.peers.iter().filter_map(|p| p.heartbeat.as_ref()).map(|h| h.term_seen).max();
+        self.term_seen().max(peers.unwrap_or(Term(0)))
+    }
+
+    /// Returns whether leases are used at all (L10).
+    #[must_use]
+    pub fn leases(&self) -> bool {
+        self.settings.fencing != Fencing::Off
+    }
+
+    /// Returns whether this member holds a lease that stands now.
+    #[must_use]
+    pub fn lease_stands(&self) -> bool {
+        match (self.tenure, self.lease) {
+            (Some(term), Some(lease)) => lease.term == term && self.now < lease.until,
+            (Some(_), None) => !self.leases(),
+            (None, _) => false,
+        }
+    }
+
+    /// Returns a peer's heartbeat, if it is connected and was heard lately.
+    #[must_use]
+    pub fn heartbeat(&self, member: MemberId) -> Option<&Heartbeat> {
+        let peer = self.peer(member)?;
+        let oldest = HEARTBEAT_FRESH_INTERVALS * self.settings.heartbeat_interval.0;
+        if !peer.connected || self.now.nanos_since(peer.heard_at) > oldest {
+            return None;
+        }
+        peer.heartbeat.as_ref()
+    }
+
+    /// Returns a peer.
+    #[must_use]
+    pub fn peer(&self, member: MemberId) -> Option<&Peer> {
+        self.peers.get(usize::from(member.0))
+    }
+
+    /// Returns the voters known to hold the announced primary down, this member included (L3, E1).
+    #[must_use]
+    pub fn holders_of_down(&self) -> Vec<MemberId> {
+        let term = self.announced_term();
+        let fresh = HEARTBEAT_FRESH_INTERVALS * self.settings.heartbeat_interval.0;
+        self.settings
+            .ids()
+            .filter(|m| self.settings.votes(*m))
+            .filter(|m| {
+                if *m == self.me() {
+                    return self.verdict.is_down();
+                }
+                self.peer(*m).is_some_and(|p| {
+                    p.connected
+                        && self.now.nanos_since(p.heard_at) <= fresh
+                        && p.verdict.is_some_and(|(t, v)| t == term && v.is_down())
+                })
+            })
+            .collect()
+    }
+
+    /// Returns whether a quorum is known to hold the announced primary down.
+    #[must_use]
+    pub fn quorum_holds_down(&self) -> bool {
+        self.holders_of_down().len() >= self.quorum().needed()
+    }
+
+    /// Returns whether this member's log is the registered one (M1). Without a roster there is
+    /// nothing to be registered in.
+    #[must_use]
+    pub fn registered(&self) -> bool {
+        !self.forgetful
+            && (self.roster.number == 0
+                || self.roster.incarnations.get(usize::from(self.me().0)).copied().flatten()
+                    == Some(self.process.incarnation))
+    }
+
+    /// Returns whether a peer's log is the registered one.
+    #[must_use]
+    pub fn peer_registered(&self, member: MemberId, process: &ProcessIdentity) -> bool {
+        self.roster.number == 0
+            || self.roster.incarnations.get(usize::from(member.0)).copied().flatten()
+                == Some(process.incarnation)
+    }
+
+    /// Returns the time left of the silence after a restart (L4).
+    #[must_use]
+    pub fn silence_left(&self) -> Nanos {
+        Nanos(self.silent_until.nanos_since(self.now))
+    }
+
+    /// Returns the standing promise.
+    #[must_use]
+    pub fn standing_promise(&self) -> Option<&Promise> {
+        self.promise.as_ref().filter(|p| self.now < p.until)
+    }
+
+    /// Returns whether this member could vote, the verdict and promises aside.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn ability(&self) -> Ability {
+        if !self.settings.votes(self.me()) {
+            return Err(Refusal::NoVoter);
+        }
+        if !self.registered() {
+            return Err(Refusal::NotRegistered);
+        }
+        if self.log_stalled {
+            return Err(Refusal::LogStalled);
+        }
+        if self.quarantined {
+            return Err(Refusal::Quarantined);
+        }
+        if self.paused.is_some() {
+            return Err(Refusal::Paused);
+        }
+        if self.silence_left() > Nanos(0) {
+            return Err(Refusal::SilentAfterRestart { left: self.silence_left() });
+        }
+        Ok(())
+    }
+
+    /// Returns the local PostgreSQL's answer, if it is up.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answer> {
+        match self.local.runs {
+            Some(false) => None,
+            _ => self.local.answer.as_ref(),
+        }
+    }
+
+    /// Returns whether the local position counts (E4): its receiver ran since the postmaster
+    /// started, or replay has reached the end of local WAL.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        self.answer()
+            .is_some_and(|a| self.local.receiver_ran_in == Some(a.postmaster_started) || a.waits_for_wal)
+    }
+
+    /// Returns the rough position: it only orders candidates (E1).
+    #[must_use]
+    pub fn rough_position(&self) -> Option<Position> {
+        Some(Position { lineage: self.lineage?, lsn: self.answer()?.lsn()? })
+    }
+
+    /// Returns the frozen position for a term, if it was observed and counts (E2, E4).
+    #[must_use]
+    pub fn frozen_position(&self, term: Term) -> Option<Position> {
+        let freeze = self.freeze.as_ref().filter(|f| f.term >= term)?;
+        match freeze.outcome {
+            Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) => {
+                Some(Position { lineage: self.lineage?, lsn })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether a promotion was ordered here that did not become the announced one (E3).
+    #[must_use]
+    pub fn diverged(&self) -> bool {
+        match self.promotion_ordered {
+            Some(term) if self.tenure == Some(term) => false,
+            Some(term) => !self.history.iter().any(|a| a.term == term && a.primary == self.me()),
+            None => false,
+        }
+    }
+
+    /// Returns the cluster's system identifier, once a primary was announced.
+    #[must_use]
+    pub fn system_id(&self) -> Option<crate::core::SystemId> {
+        self.announced().map(|a| a.system_id)
+    }
+
+    /// Returns whether this member could be promoted (E5).
+    ///
+    /// # Errors
+    /// The first reason why not, the permanent ones first.
+    pub fn electable(&self) -> Result<(), Unelectable> {
+        if !self.settings.has_postgres() {
+            return Err(Unelectable::Witness);
+        }
+        if self.tenure.is_some() {
+            return Err(Unelectable::Primary);
+        }
+        if !self.registered() {
+            return Err(Unelectable::NotRegistered);
+        }
+        let answer = self.answer().filter(|a| a.in_recovery).ok_or(Unelectable::PostgresDown)?;
+        if self.system_id().is_some_and(|id| id != answer.system_id) {
+            return Err(Unelectable::OtherSystem);
+        }
+        if self.lineage.is_none() {
+            return Err(Unelectable::LineageUnknown);
+        }
+        if self.diverged() {
+            return Err(Unelectable::Diverged);
+        }
+        if self.promotion_failed_lately() {
+            return Err(Unelectable::PromotionFailed);
+        }
+        if !self.settled() {
+            return Err(Unelectable::Unsettled);
+        }
+        if self.settings.priority == 0 {
+            return Err(Unelectable::PriorityZero);
+        }
+        if self.paused.is_some() {
+            return Err(Unelectable::Paused);
+        }
+        if self.log_stalled {
+            return Err(Unelectable::LogStalled);
+        }
+        if self.quarantined {
+            return Err(Unelectable::Quarantined);
+        }
+        if let Some(behind_bytes) = self.behind_bytes() {
+            if self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max) {
+                return Err(Unelectable::Lagging { behind_bytes });
+            }
+        }
+        if !self.settings.automatic {
+            return Err(Unelectable::Manual);
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes the last heard primary position is ahead of this member.
+    #[must_use]
+    pub fn behind_bytes(&self) -> Option<u64> {
+        let (term, heard) = self.primary_lsn?;
+        if term != self.announced_term() {
+            return None;
+        }
+        Some(heard.bytes_since(self.answer()?.lsn()?))
+    }
+
+    fn promotion_failed_lately(&self) -> bool {
+        let pause = FAILED_PROMOTION_RETRIES * self.settings.retry_interval.0;
+        self.promotion_failed_at.is_some_and(|at| self.now.nanos_since(at) < pause)
+    }
+
+    /// Returns whether the daemon may vouch for the local PostgreSQL: it lives, though it may not
+    /// answer everybody (D2).
+    #[must_use]
+    pub fn vouches(&self) -> bool {
+        self.local.runs == Some(true)
+            && matches!(self.local.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)))
+    }
+
+    /// Returns the local PostgreSQL as heartbeats tell it.
+    #[must_use]
+    pub fn postgres_state(&self) -> Option<PostgresState> {
+        if !self.settings.has_postgres() {
+            return None;
+        }
+        let answer = self.answer();
+        Some(PostgresState {
+            alive: self.vouches(),
+            in_recovery: answer.map(|a| a.in_recovery),
+            sealed: self.local.sealed,
+            streaming: answer.is_some_and(|a| a.streaming),
+            system_id: answer.map(|a| a.system_id),
+            timeline: answer.and_then(|a| a.timeline).or(self.lineage.map(|l| l.timeline)),
+            received: answer.and_then(|a| a.received),
+            replayed: answer.and_then(|a| a.replayed),
+        })
+    }
+
+    /// Returns where local data left the announced history, in bytes past the fork; 0 if the
+    /// announced primary can be followed as it is.
+    #[must_use]
+    pub fn past_fork_bytes(&self) -> Option<u64> {
+        let newest = self.announced()?;
+        let lsn = self.answer()?.lsn()?;
+        let mine = self.lineage?;
+        if mine == newest.lineage {
+            return Some(0);
+        }
+        let mut line = newest.lineage;
+        for winner in self.history.iter().rev() {
+            if winner.lineage != line {
+                continue;
+            }
+            let Some((parent, at)) = winner.forked else { continue };
+            if parent == mine {
+                return Some(lsn.bytes_since(at));
+            }
+            line = parent;
+        }
+        None
+    }
+
+    // ---- folding --------------------------------------------------------------------------
+
+    /// Folds one record.
+    pub fn evolve(&mut self, record: &Record) {
+        self.now = record.boot;
+        if let Event::Observed(Observation::ProcessStarted(_)) = &record.event {
+            // What was read back from the disk is durable.
+            self.flushed = Seq(record.seq.0.saturating_sub(1));
+        }
+        match &record.event {
+            Event::Observed(o) => self.observe(o),
+            Event::Decided(d) => self.conclude(d),
+        }
+    }
+
+    fn observe(&mut self, observation: &Observation) {
+        match observation {
+            Observation::ProcessStarted(start) => self.restart(start),
+            Observation::HeartbeatDue { flushed } => self.flushed = *flushed,
+            Observation::ProbeCompleted { target, report, .. } if *target == self.me() => {
+                self.see_local(*report)
+            }
+            Observation::PostmasterSeen { sealed, .. } => {
+                self.local.runs = Some(true);
+                self.local.sealed = *sealed;
+            }
+            Observation::PostmasterGone { sealed } => {
+                self.local.runs = Some(false);
+                self.local.sealed = *sealed;
+                self.local.answer = None;
+            }
+            Observation::ReceiverEnded => {
+                if let Some(a) = &mut self.local.answer {
+                    a.streaming = false;
+                    a.receiver = false;
+                }
+            }
+            Observation::MessageReceived { from, message, .. } => self.hear(*from, message),
+            Observation::PeerConnected { member, process } => {
+                if let Some(p) = self.peers.get_mut(usize::from(member.0)) {
+                    p.connected = true;
+                    p.process = Some(*process);
+                }
+            }
+            Observation::PeerDisconnected { member, .. } => {
+                if let Some(p) = self.peers.get_mut(usize::from(member.0)) {
+                    p.connected = false;
+                }
+            }
+            Observation::FenceCompleted(outcome) => {
+                self.local.sealed |= outcome.sealed;
+                if outcome.nothing_left {
+                    self.local.runs = Some(false);
+                    self.local.answer = None;
+                }
+            }
+            Observation::FreezeCompleted { term, outcome } => {
+                if let Some(f) = self.freeze.as_mut().filter(|f| f.term == *term) {
+                    f.outcome = Some(outcome.clone());
+                }
+            }
+            Observation::PromotionCompleted { outcome, .. } => {
+                if let crate::events::PromotionOutcome::Promoted { .. } = outcome {
+                    self.local.sealed = false;
+                    if let Some(a) = &mut self.local.answer {
+                        a.in_recovery = false;
+                    }
+                } else {
+                    self.promotion_failed_at = Some(self.now);
+                }
+            }
+            Observation::LogStalled { .. } => self.log_stalled = true,
+            Observation::LogRecovered => self.log_stalled = false,
+            _ => {}
+        }
+    }
+
+    fn restart(&mut self, start: &crate::events::ProcessStart) {
+        let same_boot = self.process.boot_id == start.process.boot_id;
+        self.settings = start.settings.clone();
+        self.peers.resize(self.settings.members.len(), Peer::default());
+        for p in &mut self.peers {
+            *p = Peer { flushed: p.flushed, ..Peer::default() };
+        }
+        self.started_at = self.now;
+        self.log_stalled = false;
+        self.quarantined = false;
+        self.forgetful =
+            !matches!(start.log, crate::events::LogCondition::Fresh | crate::events::LogCondition::Intact)
+                || (self.forgetful && self.process.incarnation == start.process.incarnation);
+        self.process = start.process;
+        self.verdict = Verdict::Unknown;
+        self.evidence = None;
+        self.local = Local { last_started: self.local.last_started, ..Local::default() };
+        // L4: grants are not flushed, so the log may not know the last one.
+        self.silent_until = self.now.plus_nanos(self.promise_longest.0);
+        if let Some(p) = &mut self.promise {
+            p.until = self.silent_until;
+        }
+        // A freeze is observed anew; the promise stands.
+        if let Some(f) = &mut self.freeze {
+            f.outcome = None;
+        }
+        if !same_boot {
+            self.lease = self.lease.map(|l| Lease { until: BootNanos(0), ..l });
+            self.promotion_failed_at = None;
+        }
+    }
+
+    fn see_local(&mut self, report: ProbeReport) {
+        self.local.report = Some(report);
+        if let ProbeReport::Answered(answer) = report {
+            self.local.runs = Some(true);
+            self.local.answer = Some(answer);
+            self.local.last_started = answer.postmaster_started;
+            if answer.receiver {
+                self.local.receiver_ran_in = Some(answer.postmaster_started);
+            }
+            if !answer.in_recovery {
+                self.local.sealed = false;
+                if let (Some(term), Some(lsn)) = (self.tenure, answer.lsn()) {
+                    self.primary_lsn = Some((term, lsn));
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, from: MemberId, message: &Message) {
+        let Some(peer) = self.peers.get_mut(usize::from(from.0)) else { return };
+        peer.connected = true;
+        match message {
+            Message::Heartbeat(h) => {
+                peer.heard_at = self.now;
+                peer.verdict = Some((h.announced.map_or(Term(0), |a| a.term), h.verdict));
+                if peer.flushed.incarnation != h.flushed.incarnation || peer.flushed.seq < h.flushed.seq {
+                    peer.flushed = h.flushed;
+                }
+                let writes = h.postgres.filter(|p| p.in_recovery == Some(false)).and_then(|p| p.received);
+                if let (Some(a), Some(lsn)) = (h.announced.filter(|a| a.primary == from), writes) {
+                    self.primary_lsn = Some((a.term, lsn));
+                }
+                peer.heartbeat = Some((**h).clone());
+            }
+            Message::Testified(t) => {
+                peer.heard_at = self.now;
+                peer.verdict = Some((t.about, t.verdict));
+            }
+            Message::LeaseReleased { term, last_number } => self.release(from, *term, *last_number),
+            _ => {}
+        }
+    }
+
+    /// L8: only a promise of that term, with no later number, is cleared.
+    fn release(&mut self, holder: MemberId, term: Term, last_number: u64) {
+        self.released = self.released.max(term);
+        if self.promise.is_some_and(|p| p.holder == holder && p.term == term && p.number <= last_number) {
+            self.promise = None;
+        }
+    }
+
+    fn conclude(&mut self, decision: &Decision) {
+        match decision {
+            Decision::SuspicionRaised { evidence, .. } => {
+                self.verdict = Verdict::Suspect;
+                self.evidence = Some(*evidence);
+            }
+            Decision::VerdictChanged { to, evidence, .. } => {
+                self.verdict = *to;
+                self.evidence = *evidence;
+            }
+            Decision::LeaseGranted { to, ask, until, .. } => {
+                self.promise =
+                    Some(Promise { holder: *to, term: ask.term, number: ask.number, until: *until });
+                self.promise_longest = self.promise_longest.max(ask.duration);
+            }
+            Decision::FreezePromised { term, candidate, nonce } => {
+                self.term_frozen = self.term_frozen.max(*term);
+                let outcome = self.freeze.take().and_then(|f| f.outcome);
+                self.freeze = Some(Freeze { term: *term, candidate: *candidate, nonce: *nonce, outcome });
+                // Already frozen for a lower term: the position still stands, but it is looked at again.
+                if let Some(f) = &mut self.freeze {
+                    f.outcome = None;
+                }
+            }
+            Decision::VoteGranted { candidate, ask, until, .. } => {
+                self.voted = Some(Vote { candidate: *candidate, ask: *ask });
+                self.promise =
+                    Some(Promise { holder: *candidate, term: ask.term, number: ask.number, until: *until });
+                self.promise_longest = self.promise_longest.max(ask.duration);
+            }
+            Decision::PauseAgreed(pause) => self.paused = Some(*pause),
+            Decision::PauseEnded(pause) => {
+                self.resumed = self.resumed.max(Some(*pause));
+                if self.paused.is_some_and(|p| p <= *pause) {
+                    self.paused = None;
+                }
+            }
+            Decision::RosterAdopted(roster) => self.adopt_roster(roster),
+            Decision::RollbackDetected { .. } => self.forgetful = true,
+            Decision::LeaseExtended { term, until } => {
+                self.lease = Some(Lease { term: *term, until: *until });
+            }
+            Decision::LeaseReleased { term, last_number } => {
+                self.release(self.settings.me, *term, *last_number);
+                if self.tenure == Some(*term) {
+                    self.tenure = None;
+                    self.lease = None;
+                }
+            }
+            Decision::ElectionWon { term, until, .. } => {
+                self.tenure = Some(*term);
+                self.lease = Some(Lease { term: *term, until: *until });
+            }
+            Decision::PromotionOrdered { term } => self.promotion_ordered = Some(*term),
+            Decision::PrimaryAnnounced(a) => {
+                self.lineage = Some(a.lineage);
+                self.freeze = None;
+                self.learn(a);
+            }
+            Decision::AnnouncementAdopted(a) => self.learn(a),
+            Decision::FollowOrdered { term, .. } => {
+                // Attaching to a winner of its term or above ends a freeze promise (E2).
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
+                    self.freeze = None;
+                }
+            }
+            Decision::LineageConfirmed(lineage) => {
+                self.lineage = Some(*lineage);
+                self.promotion_ordered = None;
+                self.promotion_failed_at = None;
+            }
+            Decision::RoleFailed { role, quarantined, .. } => {
+                self.quarantined |= *quarantined;
+                if *role == crate::events::Actor::Voter.number() {
+                    // L4: a restarted voter may have lost a grant.
+                    self.silent_until = self.silent_until.max(self.now.plus_nanos(self.promise_longest.0));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn adopt_roster(&mut self, roster: &Roster) {
+        if roster.number <= self.roster.number {
+            return;
+        }
+        let me = usize::from(self.me().0);
+        let newly_mine = roster.incarnations.get(me).copied().flatten() == Some(self.process.incarnation)
+            && self.roster.number > 0
+            && self.roster.incarnations.get(me) != roster.incarnations.get(me);
+        self.roster = roster.clone();
+        if newly_mine || self.forgetful {
+            self.forgetful = roster.incarnations.get(me).copied().flatten() != Some(self.process.incarnation);
+            // M1: it votes above the others' highest voted term, after the longest promise.
+            let floor = roster.vote_floor.get(me).copied().unwrap_or(Term(0));
+            self.term_frozen = self.term_frozen.max(floor);
+            let longest = self.promise_longest.max(self.settings.lease_duration);
+            self.silent_until = self.silent_until.max(self.now.plus_nanos(longest.0));
+        }
+    }
+
+    fn learn(&mut self, winner: &Announcement) {
+        if self.history.iter().any(|a| a.term == winner.term) {
+            return;
+        }
+        let newest = winner.term > self.announced_term();
+        self.history.push(*winner);
+        self.history.sort_by_key(|a| a.term);
+        if self.history.len() > HISTORY_MAX {
+            self.history.remove(0);
+        }
+        if newest {
+            self.verdict = Verdict::Unknown;
+            self.evidence = None;
+            self.promotion_failed_at = None;
+            if winner.primary != self.me()
+                && self.tenure.is_some_and(|t| t < winner.term)
+                && !self.is_writable()
+            {
+                self.tenure = None;
+                self.lease = None;
+            }
+            // A winner above any promise: whoever held it can't renew (L3), but it stands until it ends.
+        }
+    }
+
+    /// Returns whether the local PostgreSQL was last seen out of recovery.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.answer().is_some_and(|a| !a.in_recovery)
+    }
+}

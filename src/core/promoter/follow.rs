@@ -1,0 +1,109 @@
+//! Following the winner: a standby attaches to the announced primary, unless its data went past the
+//! fork.
+
+use super::{Following, Promoter, decided};
+use crate::core::{BootNanos, Nanos};
+use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation};
+
+impl Promoter {
+    pub(super) fn follow_observed(&mut self, observation: &Observation) {
+        if let Observation::FollowCompleted { term, outcome, .. } = observation {
+            let due_at = self.after(Nanos(2 * self.settings().retry_interval.0));
+            if let Some(f) = self.following.as_mut().filter(|f| f.term == *term) {
+                f.under_way = false;
+                f.due_at = due_at;
+                f.refused = matches!(outcome, FollowOutcome::Diverged { .. });
+            }
+        }
+    }
+
+    pub(super) fn follow_decided(&mut self, decision: &Decision) {
+        match decision {
+            Decision::FollowOrdered { term, .. } => {
+                let due_at = self.after(Nanos(2 * self.settings().follow_timeout.0));
+                self.following = Some(Following { term: *term, under_way: true, due_at, refused: false });
+            }
+            Decision::FollowRefused { term, .. } => {
+                let due_at = self.after(Nanos(10 * self.settings().retry_interval.0));
+                self.following = Some(Following { term: *term, under_way: false, due_at, refused: true });
+            }
+            Decision::AnnouncementAdopted(_) => self.following = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn decide_follow(&self, observation: &Observation, out: &mut Vec<Event>) {
+        match observation {
+            Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => self.follow(out),
+            Observation::DeadlinePassed(Deadline::FollowDue) => self.follow(out),
+            Observation::FollowCompleted { outcome: FollowOutcome::Streaming { timeline, .. }, .. } => {
+                if let Some(winner) = self.ledger.announced() {
+                    let new = self.ledger.lineage != Some(winner.lineage);
+                    if winner.lineage.timeline == *timeline && winner.primary != self.ledger.me() && new {
+                        out.push(decided(Decision::LineageConfirmed(winner.lineage)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn answer_follow(&self, decision: &Decision, out: &mut Vec<Event>) {
+        if let Decision::AnnouncementAdopted(_) = decision {
+            self.follow(out);
+        }
+    }
+
+    /// E8: only after the announcement do others follow.
+    fn follow(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let Some(winner) = l.announced().filter(|a| a.primary != l.me()) else { return };
+        let Some(answer) = l.answer().filter(|a| a.in_recovery && a.system_id == winner.system_id) else {
+            return;
+        };
+        if l.tenure.is_some() || self.fencing || self.election_in_the_way() {
+            return;
+        }
+        let frozen = l.freeze.as_ref().is_some_and(|f| f.term <= winner.term);
+        if l.freeze.is_some() && !frozen {
+            // E2: promised to attach to nobody but a winner of a higher term.
+            return;
+        }
+        if l.lineage == Some(winner.lineage) && !frozen {
+            return;
+        }
+        let right_timeline = answer.streaming && answer.timeline == Some(winner.lineage.timeline);
+        if l.lineage.is_none() && right_timeline && winner.forked.is_none() && !frozen {
+            // It streams already, as the operator set it up: nothing is changed.
+            out.push(decided(Decision::LineageConfirmed(winner.lineage)));
+            return;
+        }
+        if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term) {
+            if self.now() < f.due_at {
+                return;
+            }
+        }
+        let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
+        let past_fork_bytes = l.past_fork_bytes();
+        let unknown = l.lineage.is_none() && !l.diverged();
+        if past_fork_bytes == Some(0) || unknown {
+            out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
+        } else if !told {
+            out.push(decided(Decision::FollowRefused { term: winner.term, past_fork_bytes }));
+        }
+    }
+
+    /// While this member stands or promotes, it does not attach to an older primary.
+    fn election_in_the_way(&self) -> bool {
+        !matches!(self.phase, super::Phase::Idle | super::Phase::Asking { .. } | super::Phase::Planned { .. })
+            || self.ledger.verdict.is_down()
+    }
+
+    pub(super) fn follow_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
+        if let Some(f) = &self.following {
+            if f.due_at > self.now() && !f.refused {
+                out.push((Deadline::FollowDue, f.due_at));
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The Promoter: holds the lease (L1, L2, L8, L9), stands for election (E1, E5, E7 to E10), orders
+//! the promotion, and follows the winner. It never votes and performs nothing.
+
+mod election;
+mod follow;
+mod roster;
+mod tenure;
+
+use crate::core::{BootNanos, Ledger, MemberId, Nanos, Term};
+use crate::events::{
+    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
+    OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
+};
+use pgfo_replay::Machine;
+use std::collections::BTreeMap;
+
+/// The share of a promise that its holder counts on: clocks run within 2 % of each other (L1).
+pub(crate) const LEASE_PERCENT: u64 = 98;
+
+/// How long a quorum may take to agree to a pause, in heartbeats.
+const PAUSE_HEARTBEATS: u64 = 3;
+
+/// A withheld candidacy is looked at again after this many retries: nothing is lost by waiting.
+const WITHHELD_RETRIES: u64 = 5;
+
+/// What a member answered to the request to freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum FreezeAnswer {
+    Frozen { position: Option<Position>, electable: Result<(), Unelectable>, priority: u32 },
+    Refused(Refusal),
+}
+
+/// Where an attempt at an election stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Idle,
+    /// The pre-vote (E1).
+    Asking {
+        number: u64,
+        ends_at: BootNanos,
+        answers: BTreeMap<MemberId, (BootNanos, Testimony)>,
+    },
+    /// Waiting for promises to run out and for better ranks.
+    Planned {
+        at: BootNanos,
+    },
+    /// Waiting for freezes.
+    Freezing {
+        term: Term,
+        ends_at: BootNanos,
+        answers: BTreeMap<MemberId, FreezeAnswer>,
+    },
+    /// Waiting for votes.
+    Standing {
+        ask: LeaseAsk,
+        kind: CandidacyKind,
+        ends_at: BootNanos,
+        granted: Vec<MemberId>,
+        refused: BTreeMap<MemberId, Refusal>,
+    },
+    /// Won: the guard is armed, then the promotion runs, then it is announced.
+    Promoting {
+        term: Term,
+        kind: CandidacyKind,
+        armed: bool,
+        ordered: bool,
+        ends_at: BootNanos,
+    },
+    /// Streaming what is missing from a better placed member that can't stand (E7).
+    CatchingUp {
+        ends_at: BootNanos,
+    },
+}
+
+/// An orderly end of the primary's daemon that waits for a quorum (L6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pausing {
+    pause: PauseId,
+    agreed: Vec<MemberId>,
+    ends_at: BootNanos,
+    confirmed: bool,
+}
+
+/// A change of the roster that waits for a quorum (M1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Proposal {
+    roster: Roster,
+    member: MemberId,
+    accepted: BTreeMap<MemberId, Term>,
+}
+
+/// The last attempt to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Following {
+    term: Term,
+    under_way: bool,
+    due_at: BootNanos,
+    refused: bool,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Promoter {
+    ledger: Ledger,
+    phase: Phase,
+    /// No attempt before this.
+    retry_at: BootNanos,
+    /// Number of the last lease, vote or testimony request of this process.
+    number: u64,
+    /// Until when each member's grant of the own tenure counts, by the own clock.
+    grants: Vec<BootNanos>,
+    /// Whether a grant that this process asked for has extended the lease (L6, E11).
+    extended: bool,
+    /// Whether a fence is under way.
+    fencing: bool,
+    /// Whether the guard was reached.
+    guard_present: bool,
+    pausing: Option<Pausing>,
+    proposal: Option<Proposal>,
+    following: Option<Following>,
+    /// The operator named this member: it may stand though manual or of priority 0.
+    named: bool,
+    /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
+    accepts_loss: bool,
+    /// Another candidate yielded to this member: no waiting for its rank.
+    preferred: bool,
+    /// The reason that was last told for not standing.
+    withheld: Option<Unelectable>,
+}
+
+impl Promoter {
+    /// Makes the promoter of a member without history.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let members = settings.members.len();
+        Self {
+            ledger: Ledger::new(settings),
+            phase: Phase::Idle,
+            retry_at: BootNanos(0),
+            number: 0,
+            grants: vec![BootNanos(0); members],
+            extended: false,
+            fencing: false,
+            guard_present: false,
+            pausing: None,
+            proposal: None,
+            following: None,
+            named: false,
+            accepts_loss: false,
+            preferred: false,
+            withheld: None,
+        }
+    }
+
+    /// Returns what this role knows.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns the step of an election or promotion for people; empty when nothing is under way.
+    #[must_use]
+    pub fn activity(&self) -> &'static str {
+        match self.phase {
+            Phase::Idle => "",
+            Phase::Asking { .. } => "asking the others",
+            Phase::Planned { .. } => "waiting to stand",
+            Phase::Freezing { .. } => "freezing",
+            Phase::Standing { .. } => "standing",
+            Phase::Promoting { .. } => "promoting",
+            Phase::CatchingUp { .. } => "catching up",
+        }
+    }
+
+    fn now(&self) -> BootNanos {
+        self.ledger.now
+    }
+
+    fn after(&self, length: Nanos) -> BootNanos {
+        self.ledger.now.plus_nanos(length.0)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.ledger.settings
+    }
+
+    /// The next request, in the parts that its answer echoes.
+    fn ask(&self, term: Term) -> LeaseAsk {
+        LeaseAsk {
+            term,
+            number: self.number + 1,
+            duration: self.settings().lease_duration,
+            sent_at: self.now(),
+            process: self.ledger.process,
+            roster_number: self.ledger.roster.number,
+        }
+    }
+
+    /// L1: echoes of another boot, incarnation or process, or from the future, are dropped.
+    fn is_own_echo(&self, echo: &LeaseAsk) -> bool {
+        echo.process == self.ledger.process && echo.number <= self.number && echo.sent_at <= self.now()
+    }
+
+    /// Until when a grant that echoes this request counts: from sending, not from receipt (L1).
+    fn counts_until(echo: &LeaseAsk) -> BootNanos {
+        echo.sent_at.plus_nanos(echo.duration.0 / 100 * LEASE_PERCENT)
+    }
+
+    fn on_restart(&mut self) {
+        self.phase = Phase::Idle;
+        self.retry_at = self.ledger.now;
+        self.number = 0;
+        self.grants = vec![BootNanos(0); self.settings().members.len()];
+        self.extended = false;
+        self.fencing = false;
+        self.guard_present = false;
+        self.pausing = None;
+        self.proposal = None;
+        self.following = None;
+        self.named = false;
+        self.accepts_loss = false;
+        self.preferred = false;
+        self.withheld = None;
+        // E11: a won election that was not announced goes on only with fresh grants of its own term.
+        if let Some(term) = self.ledger.tenure.filter(|t| *t != self.ledger.announced_term()) {
+            let kind = if self.ledger.promotion_ordered == Some(term) || self.ledger.announced_term().0 > 0 {
+                CandidacyKind::Failover
+            } else {
+                CandidacyKind::FirstAdoption
+            };
+            let ends_at = self.after(self.settings().promote_timeout);
+            self.phase = Phase::Promoting { term, kind, armed: false, ordered: false, ends_at };
+        }
+    }
+}
+
+impl Machine for Promoter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        match &record.event {
+            Event::Observed(Observation::ProcessStarted(_)) => self.on_restart(),
+            Event::Observed(o) => {
+                self.tenure_observed(o);
+                self.election_observed(o);
+                self.follow_observed(o);
+            }
+            Event::Decided(d) => {
+                self.tenure_decided(d);
+                self.election_decided(d);
+                self.follow_decided(d);
+            }
+        }
+    }
+
+    fn decide(&self, record: &Record, out: &mut Vec<Event>) {
+        if !self.settings().has_postgres() {
+            if matches!(record.event, Event::Observed(Observation::OperatorRequested(OperatorRequest::Stop)))
+            {
+                out.push(Event::Decided(Decision::StopAllowed));
+            }
+            return;
+        }
+        match &record.event {
+            Event::Observed(o) => {
+                self.decide_tenure(o, out);
+                self.decide_roster(o, out);
+                self.decide_election(o, out);
+                self.decide_follow(o, out);
+            }
+            Event::Decided(d) => {
+                self.answer_tenure(d, out);
+                self.answer_election(d, out);
+                self.answer_follow(d, out);
+            }
+        }
+    }
+
+    fn deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
+        if !self.settings().has_postgres() {
+            return;
+        }
+        self.tenure_deadlines(out);
+        self.election_deadlines(out);
+        self.follow_deadlines(out);
+    }
+}
+
+fn decided(decision: Decision) -> Event {
+    Event::Decided(decision)
+}
+
+fn is_frozen(outcome: &FreezeOutcome) -> bool {
+    matches!(outcome, FreezeOutcome::Frozen { settled: true, lsn: Some(_), .. })
+}
+
+/// Returns the message inside an observation, with its sender.
+fn heard(observation: &Observation) -> Option<(MemberId, &Message)> {
+    match observation {
+        Observation::MessageReceived { from, message, .. } => Some((*from, message)),
+        _ => None,
+    }
+}
+
+/// Returns what the guard said, if this is that.
+fn guard_said(observation: &Observation) -> Option<GuardReport> {
+    match observation {
+        Observation::GuardReported(report) => Some(*report),
+        _ => None,
+    }
+}

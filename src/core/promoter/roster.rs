@@ -1,0 +1,95 @@
+//! Rosters: the lease holder registers a member's new log, once a quorum of others has flushed it
+//! (M1).
+
+use super::{Promoter, Proposal, decided, heard};
+use crate::core::{MemberId, Term};
+use crate::events::{Decision, Event, Message, Observation, Roster};
+
+impl Promoter {
+    pub(super) fn roster_observed(&mut self, observation: &Observation) {
+        if let (Some((from, Message::RosterAccepted { number, voted })), Some(p)) =
+            (heard(observation), &mut self.proposal)
+        {
+            if p.roster.number == *number && from != p.member {
+                p.accepted.insert(from, *voted);
+            }
+        }
+    }
+
+    pub(super) fn roster_decided(&mut self, decision: &Decision) {
+        let me = self.ledger.me();
+        match decision {
+            Decision::RosterProposed(roster) => {
+                let member = self.changed_member(roster).unwrap_or(me);
+                self.proposal = Some(Proposal {
+                    roster: roster.clone(),
+                    member,
+                    accepted: std::collections::BTreeMap::new(),
+                });
+            }
+            Decision::RosterAccepted { to, roster, voted } if *to == me => {
+                if let Some(p) = self.proposal.as_mut().filter(|p| p.roster.number == roster.number) {
+                    p.accepted.insert(me, *voted);
+                }
+            }
+            Decision::RosterAdopted(_) => self.proposal = None,
+            _ => {}
+        }
+    }
+
+    fn changed_member(&self, roster: &Roster) -> Option<MemberId> {
+        self.settings().ids().find(|m| {
+            roster.incarnations.get(usize::from(m.0)) != self.ledger.roster.incarnations.get(usize::from(m.0))
+        })
+    }
+
+    pub(super) fn decide_roster(&self, observation: &Observation, out: &mut Vec<Event>) {
+        match observation {
+            Observation::HeartbeatDue { .. } => self.propose_roster(out),
+            Observation::MessageReceived { message: Message::RosterAccepted { .. }, .. } => {
+                self.commit_roster(out)
+            }
+            _ => {}
+        }
+    }
+
+    /// One member at a time; a proposal that was not accepted yet is sent again.
+    fn propose_roster(&self, out: &mut Vec<Event>) {
+        if !self.ledger.lease_stands() || self.ledger.roster.number == 0 || !self.ledger.registered() {
+            return;
+        }
+        if let Some(p) = &self.proposal {
+            out.push(decided(Decision::RosterProposed(p.roster.clone())));
+            return;
+        }
+        let stranger = self.settings().others().find_map(|m| {
+            let heard = self.ledger.heartbeat(m)?.incarnation;
+            let registered = self.ledger.roster.incarnations.get(usize::from(m.0)).copied().flatten();
+            (registered != Some(heard)).then_some((m, heard))
+        });
+        let Some((member, incarnation)) = stranger else { return };
+        let mut roster = self.ledger.roster.clone();
+        roster.number += 1;
+        roster.incarnations.resize(self.settings().members.len(), None);
+        roster.vote_floor.resize(self.settings().members.len(), Term(0));
+        if let Some(slot) = roster.incarnations.get_mut(usize::from(member.0)) {
+            *slot = Some(incarnation);
+        }
+        out.push(decided(Decision::RosterProposed(roster)));
+    }
+
+    /// M1: flushed by a quorum of others; the new log votes above their highest voted term.
+    pub(super) fn commit_roster(&self, out: &mut Vec<Event>) {
+        let Some(p) = &self.proposal else { return };
+        let accepted = p.accepted.keys().filter(|m| self.settings().votes(**m) && **m != p.member).count();
+        if accepted < self.ledger.quorum().needed() {
+            return;
+        }
+        let mut roster = p.roster.clone();
+        let floor = p.accepted.values().copied().max().unwrap_or_default();
+        if let Some(slot) = roster.vote_floor.get_mut(usize::from(p.member.0)) {
+            *slot = floor;
+        }
+        out.push(decided(Decision::RosterCommitted(roster)));
+    }
+}

@@ -1,0 +1,33 @@
+//! The four roles of a member, put together in the order of delivery.
+
+use crate::core::{EscalationTracker, Promoter, Voter, Witness};
+use crate::events::{Actor, Deadline, Event, Settings};
+use pgfo_replay::{Ensemble, Machine, Seat};
+
+/// Revision of the deciding code: bumped whenever `decide` changes its meaning for any input.
+pub const CORE_REVISION: u32 = 1;
+
+/// A role as the loop sees it.
+pub type Role = dyn Machine<Event = Event, Deadline = Deadline> + Send;
+
+/// Makes one role of a member without history; `None` if the actor is no role.
+#[must_use]
+pub fn role(actor: Actor, settings: &Settings) -> Option<Box<Role>> {
+    Some(match actor {
+        Actor::EscalationTracker => Box::new(EscalationTracker::new(settings.clone())),
+        Actor::Voter => Box::new(Voter::new(settings.clone())),
+        Actor::Promoter => Box::new(Promoter::new(settings.clone())),
+        Actor::Witness => Box::new(Witness::new(settings.clone())),
+        _ => return None,
+    })
+}
+
+/// Makes all roles of a member without history.
+#[must_use]
+pub fn roles(settings: &Settings) -> Ensemble<Role> {
+    let seats = Actor::ROLES
+        .into_iter()
+        .filter_map(|actor| Some(Seat { actor: actor.number(), machine: role(actor, settings)? }))
+        .collect();
+    Ensemble::new(seats)
+}

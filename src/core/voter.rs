@@ -1,0 +1,472 @@
+//! The Voter: what binds this member. Grants (L1 to L5), freeze promises (E2), votes (E6), pauses
+//! (M3), rosters (M1, M2). It never stands itself and never promotes.
+
+use crate::core::{BootNanos, Ledger, MemberId, Term};
+use crate::events::{
+    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, LeaseAsk, Lineage, Message, Observation,
+    PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
+};
+use pgfo_replay::Machine;
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Voter {
+    ledger: Ledger,
+    /// A vote request that waits for this member's freeze to be observed.
+    pending: Option<(MemberId, VoteAsk)>,
+    /// The operator wants this daemon to end: its own pause must outlive it.
+    stopping: bool,
+}
+
+/// What a vote request comes to.
+enum Ballot {
+    Grant {
+        own: Option<Position>,
+        loss_bytes: u64,
+    },
+    Refuse(Refusal),
+    /// Freeze first (E2); the vote follows when it is observed.
+    Freeze,
+    /// The freeze is under way.
+    Wait,
+}
+
+impl Voter {
+    /// Makes the voter of a member without history.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { ledger: Ledger::new(settings), pending: None, stopping: false }
+    }
+
+    /// Returns what this role knows.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    // ---- grants ---------------------------------------------------------------------------
+
+    fn grant_or_refuse(&self, from: MemberId, ask: &LeaseAsk, out: &mut Vec<Event>) {
+        if !self.ledger.leases() {
+            return;
+        }
+        out.push(Event::Decided(match self.refuses_lease(from, ask) {
+            Some(why) => Decision::LeaseRefused { to: from, ask: *ask, why },
+            None => Decision::LeaseGranted {
+                to: from,
+                ask: *ask,
+                until: self.ledger.now.plus_nanos(ask.duration.0),
+                first: self.is_first(from, ask),
+            },
+        }));
+    }
+
+    /// L4, L5: the first grant of a term and a longer one than ever are flushed.
+    fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
+        ask.duration > self.ledger.promise_longest
+            || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
+    }
+
+    /// L3: the reasons against a grant, in the order in which they are told.
+    fn refuses_lease(&self, from: MemberId, ask: &LeaseAsk) -> Option<Refusal> {
+        let l = &self.ledger;
+        if !l.settings.votes(l.me()) {
+            return Some(Refusal::NoVoter);
+        }
+        if !l.registered() || !l.peer_registered(from, &ask.process) {
+            return Some(Refusal::NotRegistered);
+        }
+        if ask.roster_number != l.roster.number {
+            return Some(Refusal::OtherConfiguration { own: l.roster.number });
+        }
+        if ask.term <= l.released {
+            return Some(Refusal::Released(l.released));
+        }
+        // Voted, not merely seen: a failed candidacy must not kill a healthy lease.
+        if let Some(v) = l.voted.filter(|v| v.ask.term > ask.term && v.candidate != from) {
+            return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
+        }
+        if let Some(a) = l.history.iter().find(|a| a.term >= ask.term && a.primary != from) {
+            return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
+        }
+        if let Some(p) = l.standing_promise().filter(|p| p.holder != from) {
+            return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
+        }
+        let promised_to_it = l.promise.is_some_and(|p| p.holder == from);
+        if l.silence_left().0 > 0 && !promised_to_it {
+            return Some(Refusal::SilentAfterRestart { left: l.silence_left() });
+        }
+        if l.log_stalled && self.is_first(from, ask) {
+            return Some(Refusal::LogStalled);
+        }
+        let about_it = l.announced().is_some_and(|a| a.primary == from && a.term == ask.term);
+        if about_it && l.paused.is_none() && l.verdict.is_down() && l.quorum_holds_down() {
+            let holders = u8::try_from(l.holders_of_down().len()).unwrap_or(u8::MAX);
+            return Some(Refusal::QuorumHoldsDown { holders });
+        }
+        None
+    }
+
+    // ---- freezing -------------------------------------------------------------------------
+
+    /// The reasons against freezing or voting for somebody in a term that hold whatever its
+    /// position.
+    fn refuses_term(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
+        let l = &self.ledger;
+        let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
+        match l.ability() {
+            Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
+            Err(why) => return Some(why),
+            Ok(()) => {}
+        }
+        if roster_number != l.roster.number {
+            return Some(Refusal::OtherConfiguration { own: l.roster.number });
+        }
+        if let Some(v) = l.voted.filter(|v| v.ask.term >= term) {
+            return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
+        }
+        if l.term_frozen > term {
+            return Some(Refusal::FrozenForTerm(l.term_frozen));
+        }
+        if term <= l.released {
+            return Some(Refusal::Released(l.released));
+        }
+        if let Some(a) = l.history.iter().find(|a| a.term >= term) {
+            return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
+        }
+        if let Some(p) = l.standing_promise().filter(|p| p.holder != candidate) {
+            return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
+        }
+        None
+    }
+
+    fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
+        // Visibility is a veto of the voter who sees (E1).
+        self.refuses_term(candidate, term, roster_number)
+            .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
+    }
+
+    fn freeze_for(&self, to: MemberId, term: Term, nonce: u64, roster_number: u32, out: &mut Vec<Event>) {
+        if let Some(why) = self.refuses_freeze(to, term, roster_number) {
+            out.push(Event::Decided(Decision::FreezeRefused { to, nonce, term, why }));
+            return;
+        }
+        out.push(Event::Decided(Decision::FreezePromised { term, candidate: to, nonce }));
+        if !self.ledger.settings.has_postgres() {
+            out.push(self.report(to, nonce, term, None));
+        }
+    }
+
+    fn report(&self, to: MemberId, nonce: u64, term: Term, position: Option<Position>) -> Event {
+        let electable = self.ledger.electable();
+        Event::Decided(Decision::FreezeReported { to, nonce, term, position, electable })
+    }
+
+    /// A freeze was observed: tell who asked, and answer the vote request that waited for it.
+    fn after_freeze(&self, term: Term, out: &mut Vec<Event>) {
+        let Some(freeze) = self.ledger.freeze.as_ref().filter(|f| f.term == term) else { return };
+        if freeze.candidate != self.ledger.me() {
+            out.push(match &freeze.outcome {
+                Some(FreezeOutcome::NotObserved { .. }) => Event::Decided(Decision::FreezeRefused {
+                    to: freeze.candidate,
+                    nonce: freeze.nonce,
+                    term,
+                    why: Refusal::FreezeNotObserved,
+                }),
+                Some(FreezeOutcome::Frozen { settled: false, .. }) => {
+                    Event::Decided(Decision::FreezeRefused {
+                        to: freeze.candidate,
+                        nonce: freeze.nonce,
+                        term,
+                        why: Refusal::Unsettled,
+                    })
+                }
+                _ => self.report(freeze.candidate, freeze.nonce, term, self.ledger.frozen_position(term)),
+            });
+        }
+        if let Some((from, ask)) = &self.pending {
+            if ask.ask.term == term {
+                self.vote(*from, ask, out);
+            }
+        }
+    }
+
+    // ---- votes ----------------------------------------------------------------------------
+
+    fn vote(&self, from: MemberId, ask: &VoteAsk, out: &mut Vec<Event>) {
+        match self.ballot(from, ask) {
+            Ballot::Grant { own, loss_bytes } => out.push(Event::Decided(Decision::VoteGranted {
+                candidate: from,
+                ask: ask.ask,
+                position: ask.position,
+                own,
+                verdict: self.ledger.verdict,
+                loss_bytes,
+                until: self.ledger.now.plus_nanos(ask.ask.duration.0),
+            })),
+            Ballot::Refuse(why) => {
+                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask: ask.ask, why }));
+            }
+            Ballot::Freeze => out.push(Event::Decided(Decision::FreezePromised {
+                term: ask.ask.term,
+                candidate: from,
+                nonce: ask.ask.process.nonce,
+            })),
+            Ballot::Wait => {}
+        }
+    }
+
+    /// E6.
+    fn ballot(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+        let l = &self.ledger;
+        if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
+            // The reply was lost: the same vote again.
+            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+        }
+        if !l.peer_registered(from, &ask.ask.process) {
+            return Ballot::Refuse(Refusal::NotRegistered);
+        }
+        if l.system_id().is_some_and(|id| id != ask.system_id) {
+            return Ballot::Refuse(Refusal::OtherSystem);
+        }
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number) {
+            return Ballot::Refuse(why);
+        }
+        match ask.kind {
+            CandidacyKind::FirstAdoption if l.history.is_empty() => {
+                Ballot::Grant { own: None, loss_bytes: 0 }
+            }
+            CandidacyKind::FirstAdoption => Ballot::Refuse(Refusal::HistoryExists),
+            CandidacyKind::OperatorAdoption => self.ballot_for_named(from, ask),
+            CandidacyKind::Incumbent => self.ballot_for_incumbent(from, ask),
+            CandidacyKind::Failover => self.ballot_for_failover(from, ask),
+        }
+    }
+
+    /// E10: the operator's word replaces the comparison of positions, not the veto of who sees.
+    fn ballot_for_named(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+        let l = &self.ledger;
+        let other = l.primary().is_some_and(|p| p != from);
+        if other && !l.verdict.is_down() {
+            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
+        }
+        let loss_bytes = match (l.rough_position(), ask.position) {
+            (Some(own), Some(candidate)) => own.lsn.bytes_since(candidate.lsn),
+            _ => 0,
+        };
+        Ballot::Grant { own: l.rough_position(), loss_bytes }
+    }
+
+    /// E9: for the holder of the promise, "verdict down" and "frozen" are waived.
+    fn ballot_for_incumbent(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+        let l = &self.ledger;
+        let holder = l.promise.is_some_and(|p| p.holder == from) || from == l.me();
+        if l.primary() != Some(from) || !(holder || l.verdict == Verdict::Reachable) {
+            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
+        }
+        match self.newest_lineage() {
+            Some(known) if ask.position.is_none_or(|p| p.lineage < known) => {
+                Ballot::Refuse(Refusal::LineageOlder { known })
+            }
+            _ => Ballot::Grant { own: l.rough_position(), loss_bytes: 0 },
+        }
+    }
+
+    fn ballot_for_failover(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+        let l = &self.ledger;
+        let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == from);
+        if !l.verdict.is_down() && !promised_to_it {
+            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
+        }
+        let Some(position) = ask.position else { return Ballot::Refuse(Refusal::Unsettled) };
+        if let Some(known) = self.newest_lineage().filter(|known| position.lineage < *known) {
+            return Ballot::Refuse(Refusal::LineageOlder { known });
+        }
+        if !l.settings.has_postgres() {
+            return Ballot::Grant { own: None, loss_bytes: 0 };
+        }
+        match l.freeze.as_ref().filter(|f| f.term == ask.ask.term) {
+            None => Ballot::Freeze,
+            Some(f) => match &f.outcome {
+                None => Ballot::Wait,
+                Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
+                Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
+                Some(FreezeOutcome::Frozen { settled: false, .. }) => Ballot::Refuse(Refusal::Unsettled),
+                Some(FreezeOutcome::Frozen { system_id, .. })
+                    if l.system_id().is_some_and(|id| id != *system_id) =>
+                {
+                    // A foreign PostgreSQL holds nothing of this cluster.
+                    Ballot::Grant { own: None, loss_bytes: 0 }
+                }
+                Some(FreezeOutcome::Frozen { .. }) => {
+                    self.compare(position, ask.accepts_loss, l.frozen_position(ask.ask.term))
+                }
+            },
+        }
+    }
+
+    /// E6, E7: the candidate's position is at least this member's own.
+    fn compare(&self, candidate: Position, accepts_loss: bool, own: Option<Position>) -> Ballot {
+        let Some(own_position) = own.filter(|own| *own > candidate) else {
+            return Ballot::Grant { own, loss_bytes: 0 };
+        };
+        let electable = self.ledger.electable();
+        if accepts_loss && electable.is_err() {
+            return Ballot::Grant { own, loss_bytes: own_position.lsn.bytes_since(candidate.lsn) };
+        }
+        Ballot::Refuse(Refusal::PositionBehind { own: own_position, electable: electable.is_ok() })
+    }
+
+    fn newest_lineage(&self) -> Option<Lineage> {
+        self.ledger
+            .announced()
+            .map(|a| a.lineage)
+            .max(self.ledger.lineage.filter(|_| !self.ledger.diverged()))
+    }
+
+    // ---- pauses and rosters ---------------------------------------------------------------
+
+    fn agree_to_pause(&self, from: MemberId, pause: PauseId, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let from_primary =
+            pause.primary == from && l.primary() == Some(from) && l.announced_term() == pause.term;
+        let able = l.settings.votes(l.me()) && l.registered() && !l.log_stalled;
+        if from_primary && able && l.resumed.is_none_or(|r| r < pause) {
+            out.push(Event::Decided(Decision::PauseAgreed(pause)));
+        }
+    }
+
+    fn end_pause(&self, upto: PauseId, out: &mut Vec<Event>) {
+        if self.ledger.paused.is_some_and(|p| p <= upto) {
+            out.push(Event::Decided(Decision::PauseEnded(upto)));
+        }
+    }
+
+    /// M3: the primary's own flushed answer, or its being confirmed down.
+    fn end_pause_of(&self, primary: MemberId, out: &mut Vec<Event>) {
+        if let Some(p) = self.ledger.paused.filter(|p| p.primary == primary) {
+            out.push(Event::Decided(Decision::PauseEnded(p)));
+        }
+    }
+
+    /// M1: only those that are registered register others, and only at the holder's request.
+    fn accept_roster(&self, from: MemberId, roster: &Roster, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let mine = usize::from(l.me().0);
+        let keeps_mine = roster.incarnations.get(mine) == l.roster.incarnations.get(mine);
+        if l.primary() == Some(from)
+            && l.settings.votes(l.me())
+            && l.registered()
+            && !l.log_stalled
+            && roster.number == l.roster.number + 1
+            && keeps_mine
+        {
+            let voted = l.term_seen();
+            out.push(Event::Decided(Decision::RosterAccepted { to: from, roster: roster.clone(), voted }));
+        }
+    }
+
+    fn adopt_roster(&self, roster: &Roster, out: &mut Vec<Event>) {
+        if roster.number > self.ledger.roster.number {
+            out.push(Event::Decided(Decision::RosterAdopted(roster.clone())));
+        }
+    }
+
+    fn hear(&self, from: MemberId, message: &Message, out: &mut Vec<Event>) {
+        match message {
+            Message::LeaseRequested(ask) => self.grant_or_refuse(from, ask, out),
+            Message::FreezeRequested { term, nonce, roster_number } => {
+                self.freeze_for(from, *term, *nonce, *roster_number, out);
+            }
+            Message::VoteRequested(ask) => self.vote(from, ask, out),
+            Message::PauseRequested(pause) => self.agree_to_pause(from, *pause, out),
+            Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
+            Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
+            Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
+            Message::Heartbeat(h) => {
+                if let Some(resumed) = h.resumed.filter(|r| r.primary == from) {
+                    self.end_pause(resumed, out);
+                }
+                self.look_for_rollback(from, h, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// M1: peers remember how far this log was flushed.
+    fn look_for_rollback(&self, peer: MemberId, h: &crate::events::Heartbeat, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
+        if !l.forgetful && mark.incarnation == l.process.incarnation && mark.seq > l.flushed {
+            out.push(Event::Decided(Decision::RollbackDetected {
+                peer,
+                remembered: mark.seq,
+                own: l.flushed,
+            }));
+        }
+    }
+}
+
+fn left(until: BootNanos, now: BootNanos) -> crate::core::Nanos {
+    crate::core::Nanos(until.nanos_since(now))
+}
+
+impl Machine for Voter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        match &record.event {
+            Event::Observed(Observation::ProcessStarted(_)) => {
+                self.pending = None;
+                self.stopping = false;
+            }
+            Event::Observed(Observation::OperatorRequested(crate::events::OperatorRequest::Stop)) => {
+                self.stopping = true;
+            }
+            Event::Observed(Observation::MessageReceived {
+                from,
+                message: Message::VoteRequested(ask),
+                ..
+            }) => {
+                self.pending = Some((*from, (**ask).clone()));
+            }
+            Event::Decided(Decision::VoteRequested(ask)) => {
+                self.pending = Some((self.ledger.me(), (**ask).clone()));
+            }
+            Event::Decided(Decision::VoteGranted { .. } | Decision::VoteRefused { .. }) => {
+                self.pending = None
+            }
+            _ => {}
+        }
+    }
+
+    fn decide(&self, record: &Record, out: &mut Vec<Event>) {
+        let me = self.ledger.me();
+        match &record.event {
+            Event::Observed(Observation::MessageReceived { from, message, .. }) => {
+                self.hear(*from, message, out)
+            }
+            Event::Observed(Observation::FreezeCompleted { term, .. }) => self.after_freeze(*term, out),
+            // Its own promoter's requests are answered like anybody's.
+            Event::Decided(Decision::LeaseRequested(ask)) => self.grant_or_refuse(me, ask, out),
+            Event::Decided(Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. }) => {
+                let nonce = self.ledger.process.nonce;
+                self.freeze_for(me, *term, nonce, self.ledger.roster.number, out);
+            }
+            Event::Decided(Decision::VoteRequested(ask)) => self.vote(me, ask, out),
+            Event::Decided(Decision::PauseRequested(pause)) => self.agree_to_pause(me, *pause, out),
+            // M3: this primary's daemon is back and holds its lease by its own grants.
+            Event::Decided(Decision::LeaseExtended { .. }) if !self.stopping => self.end_pause_of(me, out),
+            Event::Decided(Decision::VerdictChanged { primary, to: Verdict::ConfirmedDown, .. }) => {
+                self.end_pause_of(*primary, out);
+            }
+            Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
+            Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),
+            _ => {}
+        }
+    }
+
+    fn deadlines(&self, _: &mut Vec<(Deadline, BootNanos)>) {}
+}

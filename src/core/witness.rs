@@ -1,0 +1,133 @@
+//! The Witness: bears witness of what this member sees. It sends heartbeats, answers pre-votes and
+//! passes on what others missed. Nothing it says binds anybody; it never votes.
+
+use crate::core::{BootNanos, Ledger, MemberId, Nanos};
+use crate::events::{
+    Announcement, Deadline, Decision, Event, FlushedMark, Heartbeat, Message, Observation, OperatorRequest,
+    Record, Refusal, Settings, Testimony,
+};
+use pgfo_replay::Machine;
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Witness {
+    ledger: Ledger,
+}
+
+impl Witness {
+    /// Makes the witness of a member without history.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { ledger: Ledger::new(settings) }
+    }
+
+    /// Returns what this role knows.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn heartbeat(&self) -> Event {
+        let l = &self.ledger;
+        let lease_left =
+            l.lease_stands().then(|| l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
+        Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
+            announced: l.announced().copied(),
+            verdict: l.verdict,
+            term_seen: l.term_seen(),
+            roster_number: l.roster.number,
+            incarnation: l.process.incarnation,
+            flushed: FlushedMark { incarnation: l.process.incarnation, seq: l.flushed },
+            heard_flushed: l.peers.iter().map(|p| p.flushed).collect(),
+            postgres: l.postgres_state(),
+            electable: l.electable(),
+            priority: l.settings.priority,
+            able: l.ability(),
+            paused: l.paused,
+            resumed: l.resumed,
+            lease_left,
+        })))
+    }
+
+    /// E1: verdict, standing promise, ability, rough position.
+    fn testify(&self, to: MemberId, nonce: u64, number: u64) -> Event {
+        let l = &self.ledger;
+        let testimony = Testimony {
+            nonce,
+            number,
+            about: l.announced_term(),
+            verdict: l.verdict,
+            promise: l.standing_promise().map(|p| (p.holder, Nanos(p.until.nanos_since(l.now)))),
+            able: l.ability(),
+            term_seen: l.term_seen(),
+            position: l.rough_position(),
+            electable: l.electable(),
+            priority: l.settings.priority,
+            roster_number: l.roster.number,
+        };
+        Event::Decided(Decision::Testified { to, testimony: Box::new(testimony) })
+    }
+
+    fn learn(&self, winner: &Announcement, out: &mut Vec<Event>) {
+        let member = usize::from(winner.primary.0) < self.ledger.settings.members.len();
+        if member && !self.ledger.history.iter().any(|a| a.term == winner.term) {
+            out.push(Event::Decided(Decision::AnnouncementAdopted(*winner)));
+        }
+    }
+
+    fn hear_heartbeat(&self, from: MemberId, h: &Heartbeat, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if let Some(winner) = &h.announced {
+            if winner.term > l.announced_term() {
+                self.learn(winner, out);
+            }
+        }
+        let behind = h.announced.map_or(0, |a| a.term.0) < l.announced_term().0;
+        if behind && l.primary() == Some(l.me()) {
+            out.push(Event::Decided(Decision::HistoryShared { to: from, history: l.history.clone() }));
+        }
+        if h.roster_number < l.roster.number {
+            out.push(Event::Decided(Decision::RosterShared { to: from, roster: l.roster.clone() }));
+        }
+    }
+}
+
+impl Machine for Witness {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+    }
+
+    fn decide(&self, record: &Record, out: &mut Vec<Event>) {
+        match &record.event {
+            Event::Observed(Observation::HeartbeatDue { .. }) => out.push(self.heartbeat()),
+            // Others wait for this to reach a quorum.
+            Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
+                out.push(self.heartbeat());
+            }
+            Event::Observed(Observation::OperatorRequested(OperatorRequest::Adopt { member })) => {
+                if *member != self.ledger.me() {
+                    let connected = self.ledger.peer(*member).is_some_and(|p| p.connected);
+                    out.push(Event::Decided(if connected {
+                        Decision::AdoptionForwarded { to: *member }
+                    } else {
+                        Decision::AdoptionRefused { why: Refusal::NotRegistered }
+                    }));
+                }
+            }
+            Event::Observed(Observation::MessageReceived { from, message, .. }) => match message {
+                Message::Heartbeat(h) => self.hear_heartbeat(*from, h, out),
+                Message::PrimaryAnnounced(winner) => self.learn(winner, out),
+                Message::TestimonyRequested { nonce, number, .. } => {
+                    out.push(self.testify(*from, *nonce, *number))
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn deadlines(&self, _: &mut Vec<(Deadline, BootNanos)>) {}
+}
