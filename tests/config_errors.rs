@@ -4,47 +4,7 @@ use pgfo::config::{Config, Warning};
 use std::path::Path;
 
 /// A whole configuration; the cases change one line each, so that line numbers stay.
-const GOOD: &str = r#"[cluster]
-name = "main"
-[node]
-name = "node1"
-run_directory = "/run/pgfo/main"
-[log]
-directory = "/var/lib/pgfo/main"
-level = "info"
-[postgres]
-conninfo = "host=/tmp user=pgfo"
-data_directory = "/data"
-bin_directory = "/usr/lib/postgresql/15/bin"
-[failover]
-mode = "automatic"
-priority = 100
-lag_max = "16MB"
-[heartbeat]
-interval = "1s"
-timeout = "1s"
-[escalation]
-attempts = 3
-[lease]
-duration = "5s"
-[fencing]
-mode = "guard"
-reserve = "500ms"
-[replication]
-mode = "asynchronous"
-[[member]]
-name = "node1"
-address = "127.0.0.1:7001"
-conninfo = "host=127.0.0.1 port=5001"
-[[member]]
-name = "node2"
-address = "127.0.0.1:7002"
-conninfo = "host=127.0.0.1 port=5002"
-[[member]]
-name = "node3"
-address = "127.0.0.1:7003"
-role = "witness"
-"#;
+const GOOD: &str = include_str!("config_good.toml");
 
 fn load(text: &str) -> Result<(Config, Vec<Warning>), String> {
     Config::parse(Path::new("/etc/pgfo.toml"), text).map_err(|errors| errors.to_string())
@@ -376,6 +336,30 @@ fn files_that_cannot_be_read_name_the_remedy() {
     );
     std::fs::write(&path, vec![b'#'; 4 * 1024 * 1024 + 1]).unwrap();
     assert!(error(&path).contains("is larger than 4MB"), "{}", error(&path));
+}
+
+#[test]
+fn one_bracket_is_not_two() {
+    let text = format!("{}[member]\nname = \"node1\"\n", &GOOD[..GOOD.find("[[member]]").unwrap()]);
+    let error = load(&text).unwrap_err();
+    let expected = "/etc/pgfo.toml:29:1: member: a list of sections is expected, not a section; \
+                    write one section [[member]] for each, in two brackets";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn damaged_text_is_an_error_and_never_a_panic() {
+    for (index, c) in GOOD.char_indices() {
+        let rest = &GOOD[index + c.len_utf8()..];
+        for damage in ["", "\"", "é", "[", "]", "\n", "=", "0", "'"] {
+            let text = format!("{}{damage}{rest}", &GOOD[..index]);
+            if let Err(errors) = Config::parse(Path::new("f"), &text) {
+                let places = errors.errors().iter().map(|error| error.0.at.map(|at| at.line));
+                assert!(places.flatten().all(|line| line <= text.lines().count() + 1), "{errors}");
+                assert!(!errors.errors().is_empty() && !errors.to_string().is_empty());
+            }
+        }
+    }
 }
 
 #[test]

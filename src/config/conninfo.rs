@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn any_text_can_be_masked() {
+        let long = "postgres://ü:p@ss/w?ö@h/d?password=é&%=&= password = 'é\\' \\' host=";
+        for start in long.char_indices().map(|(index, _)| index) {
+            for end in (start..=long.len()).filter(|end| long.is_char_boundary(*end)) {
+                let text = &long[start..end];
+                assert!(Conninfo(text.to_owned()).masked().len() <= text.len() + 4 * MASK.len());
+            }
+        }
+    }
+
+    #[test]
     fn an_empty_password_is_no_secret() {
         assert!(!Conninfo::new("host=a password=").unwrap().has_secret());
         assert!(!Conninfo::new("postgres://u:@h/db").unwrap().has_secret());

@@ -39,7 +39,7 @@ impl<'r, 'f> Section<'r, 'f> {
         let table = value.and_then(|value| {
             let table = value.get_ref().as_table();
             if table.is_none() {
-                self.not_a_section(key, value, &format!("write it as a section, [{key}]"));
+                self.not_a_section(key, value, "a section", &format!("write it as a section, [{key}]"));
             }
             table
         });
@@ -56,14 +56,14 @@ impl<'r, 'f> Section<'r, 'f> {
         let Some(value) = self.lookup(key) else { return Vec::new() };
         let remedy = format!("write one section [[{key}]] for each, in two brackets");
         let Some(array) = value.get_ref().as_array() else {
-            self.not_a_section(key, value, &remedy);
+            self.not_a_section(key, value, "a list of sections", &remedy);
             return Vec::new();
         };
         let mut sections = Vec::with_capacity(array.len());
         for (index, element) in array.iter().enumerate() {
             let table = element.get_ref().as_table();
             if table.is_none() {
-                self.not_a_section(key, element, &remedy);
+                self.not_a_section(key, element, "a section", &remedy);
             }
             let path = format!("{}[{}]", self.key_path(key), index + 1);
             sections.push(self.child(path, table, element.span(), table.is_some()));
@@ -155,10 +155,12 @@ impl<'r, 'f> Section<'r, 'f> {
         self.table?.get(key)
     }
 
-    fn not_a_section(&self, key: &str, value: &Spanned<DeValue<'_>>, remedy: &str) {
-        let problem = format!("a section is expected, not {}", type_name(value.get_ref()));
+    fn not_a_section(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str, remedy: &str) {
+        let problem = format!("{expected} is expected, not {}", type_name(value.get_ref()));
         let path = self.key_path(key);
-        self.findings.borrow_mut().error_at(&value.span(), &path, Fault::new(problem, remedy));
+        let mut findings = self.findings.borrow_mut();
+        findings.place(&path, value.span(), false);
+        findings.error(&path, Fault::new(problem, remedy));
     }
 }
 
