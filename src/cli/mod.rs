@@ -1,1 +1,4 @@
 //! One file per subcommand: parse, resolve, run. Decides nothing about failover.
+
+pub mod exit;
+pub mod logging;

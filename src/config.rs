@@ -1,1 +1,0 @@
-//! Configuration: parse, validate, resolve. Unknown keys are errors with a suggestion.
