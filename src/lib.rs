@@ -6,6 +6,7 @@
 pub mod actors;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod demo;
 pub mod events;
