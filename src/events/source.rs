@@ -100,12 +100,14 @@ impl EntrySource for LiveStore {
 pub(crate) struct FrameStream {
     source: Box<dyn EntrySource>,
     walk: Walk,
+    /// The last record that is yielded: packing may put later ones into the same entry.
+    end: Seq,
 }
 
 impl FrameStream {
     /// Begins before the record `at.next`.
     pub(crate) fn new(source: Box<dyn EntrySource>, at: Verifier) -> io::Result<Self> {
-        Ok(Self { source, walk: Walk::new(at)? })
+        Ok(Self { source, walk: Walk::new(at)?, end: Seq(u64::MAX) })
     }
 
     /// Begins a stream over a live log before record `from`, and returns its last record.
@@ -114,7 +116,7 @@ impl FrameStream {
         let (live, end) = LiveStore::new(Arc::clone(shared))?;
         let begin = Verifier { next: first, previous: shared.header.before };
         if from <= first || end < first {
-            return Ok((Self::new(Box::new(live), begin)?, end));
+            return Ok((Self { end, ..Self::new(Box::new(live), begin)? }, end));
         }
         // The record before `from` is verified on the way, so that its hash is known.
         let stored = live.find(Seq(from.0.min(end.0 + 1) - 1))?;
@@ -126,7 +128,7 @@ impl FrameStream {
             }
             None => begin,
         };
-        let mut stream = Self::new(Box::new(live), at)?;
+        let mut stream = Self { end, ..Self::new(Box::new(live), at)? };
         while stream.walk.verifier().next < from {
             match stream.next_with(|_| ()) {
                 Some(Ok(())) => {}
@@ -143,6 +145,9 @@ impl FrameStream {
 
     /// Verifies the next frame and lets `read` see it; `None` at the end.
     pub(crate) fn next_with<T>(&mut self, read: impl FnOnce(&Frame<'_>) -> T) -> Option<Result<T, Damage>> {
+        if self.walk.verifier().next > self.end {
+            return None;
+        }
         while !self.walk.has_frame() {
             let due = self.walk.verifier();
             match self.source.next_entry(due)?.and_then(|stored| self.load(due, &stored)) {

@@ -12,6 +12,7 @@ use sled::{Batch, Db, IVec, Tree};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const TREE: &str = "events";
 /// The header's key; records begin at 1.
@@ -69,6 +70,11 @@ impl From<io::Error> for StoreError {
     }
 }
 
+/// sled's pool threads may hold its file, and with it the lock, for a moment after it was closed in
+/// this process. The caller holds a lock on the directory, so that no other daemon is waited for.
+const UNLOCK_TIME_MAX: Duration = Duration::from_secs(1);
+const UNLOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// An open store.
 pub(crate) struct Store {
     db: Option<Db>,
@@ -103,7 +109,15 @@ fn call<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
 impl Store {
     /// Opens or creates the store in the directory `path`, and makes its existence durable.
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let store = Self::open_copy(path, cache_bytes)?;
+        let begun = Instant::now();
+        let store = loop {
+            match Self::open_copy(path, cache_bytes) {
+                Err(StoreError::Locked) if begun.elapsed() < UNLOCK_TIME_MAX => {
+                    std::thread::sleep(UNLOCK_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
         store.flush()?;
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;

@@ -181,9 +181,9 @@ impl<E: Serialize> Writer<E> {
         let head = Head { last, hash, ..self.head };
         self.head_file.write(&head)?;
         self.head = head;
+        self.shared.flushed.store(last.0, Ordering::Release);
         self.backlog.flushed();
         self.oldest = None;
-        self.shared.flushed.store(last.0, Ordering::Release);
         self.shared.backlog_bytes.store(self.backlog.bytes() as u64, Ordering::Release);
         let took = begun.elapsed();
         if took >= SLOW_FLUSH {
