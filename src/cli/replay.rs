@@ -75,7 +75,7 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
     }
     let timeline = (logs.len() > 1).then(|| {
         let audits: Vec<&Audit> = logs.iter().map(|log| &log.audit).collect();
-        merge(&audits)
+        merge(&audits, args.all)
     });
     let exit = worst(&logs);
     let written = if args.json {

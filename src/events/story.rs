@@ -126,7 +126,8 @@ pub fn describe(record: &Record, settings: &Settings, memory: &StoryMemory) -> L
 }
 
 /// Replaces what could move a terminal's cursor: some of the text came from outside.
-fn printable(text: String) -> String {
+#[must_use]
+pub fn printable(text: String) -> String {
     if text.chars().any(char::is_control) {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     } else {

@@ -25,11 +25,13 @@ pub struct Timeline {
     pub contradictions: u64,
 }
 
-/// Merges the stories of audits that kept their receipts.
+/// Merges the stories of audits that kept their receipts. Lines that only repeat what another of
+/// these logs tells as its own are left out, unless `keep_echoes`.
 #[must_use]
-pub fn merge(audits: &[&Audit]) -> Timeline {
+pub fn merge(audits: &[&Audit], keep_echoes: bool) -> Timeline {
     let mut merging = Merging {
         audits,
+        keep_echoes,
         cursors: vec![Cursor::default(); audits.len()],
         senders: BTreeMap::new(),
         ready: BinaryHeap::new(),
@@ -53,6 +55,7 @@ struct Cursor {
 
 struct Merging<'a> {
     audits: &'a [&'a Audit],
+    keep_echoes: bool,
     cursors: Vec<Cursor>,
     /// Which log sent what a log received from a member.
     senders: BTreeMap<(usize, MemberId, Option<Incarnation>), Option<usize>>,
@@ -108,27 +111,36 @@ impl Merging<'_> {
     /// Returns the log and record that must come before a log's next record, if it did not yet.
     fn missing_cause(&mut self, log: usize) -> Option<(usize, Seq)> {
         let receipt = self.receipt(log)?;
+        let sender = self.sender(log, receipt)?;
+        (receipt.sent_by >= self.next_seq(sender)).then_some((sender, receipt.sent_by))
+    }
+
+    fn is_told_by_sender(&mut self, log: usize, receipt: Receipt) -> bool {
+        self.sender(log, receipt).is_some()
+    }
+
+    /// Returns the log that holds the record that sent what was received.
+    fn sender(&mut self, log: usize, receipt: Receipt) -> Option<usize> {
         let audits = self.audits;
-        let sender = *self
-            .senders
-            .entry((log, receipt.from, receipt.incarnation))
-            .or_insert_with(|| sender_of(audits, log, receipt));
-        let sender = sender?;
-        let within = audits[sender].last.is_some_and(|(last, _)| receipt.sent_by <= last);
-        (within && receipt.sent_by >= self.next_seq(sender)).then_some((sender, receipt.sent_by))
+        let key = (log, receipt.from, receipt.incarnation);
+        let sender = *self.senders.entry(key).or_insert_with(|| sender_of(audits, log, receipt));
+        let (last, _) = audits[sender?].last?;
+        sender.filter(|_| receipt.sent_by <= last)
     }
 
     /// Puts a log's next record into the timeline, and frees those that waited for it.
     fn place(&mut self, log: usize) {
         let seq = self.next_seq(log);
         let story = &self.audits[log].story;
-        if self.receipt(log).is_some() {
-            self.cursors[log].receipt += 1;
-        }
+        let heard = self.receipt(log);
+        let twice = heard.is_some_and(|receipt| !self.keep_echoes && self.is_told_by_sender(log, receipt));
         let cursor = &mut self.cursors[log];
+        cursor.receipt += usize::from(heard.is_some());
         cursor.record += 1;
         if story.get(cursor.line).is_some_and(|line| line.seq == seq) {
-            self.timeline.places.push(Place { log, line: cursor.line });
+            if !twice {
+                self.timeline.places.push(Place { log, line: cursor.line });
+            }
             cursor.line += 1;
         }
         if self.waiting[log].iter().any(|(sent_by, _)| *sent_by <= seq) {

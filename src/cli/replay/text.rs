@@ -3,7 +3,7 @@
 use super::audit::{Audit, Deviation, StoryLine, Verdict};
 use super::{Log, ReplayArgs, Timeline};
 use crate::core::CORE_REVISION;
-use crate::events::story::{Level, grouped};
+use crate::events::story::{self, Level, grouped};
 use anstyle::{AnsiColor, Style};
 use pgfo_replay::WallNanos;
 use std::io::{self, Write};
@@ -45,6 +45,9 @@ pub(super) fn write(
                     }
                 }
             }
+        }
+        for log in logs.iter().filter(|log| !args.all && log.audit.folded.total() > 0) {
+            writeln!(out, "{DIM}{}: {}; --all tells them{DIM:#}", name(log), log.audit.folded)?;
         }
         writeln!(out)?;
     }
@@ -211,12 +214,12 @@ fn divergences(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn side(text: Option<&str>) -> String {
-    text.map_or("nothing".to_owned(), printable)
+fn printable(text: &str) -> String {
+    story::printable(text.to_owned())
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn side(text: Option<&str>) -> String {
+    text.map_or("nothing".to_owned(), printable)
 }
 
 /// Returns a wall-clock time as RFC 3339 in UTC, with milliseconds; times before 1970 become 1970.

@@ -46,7 +46,7 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
         Decision::FreezePromised { term, candidate, .. } => {
             let text = format!(
                 "{me} promised {} to freeze for term {term}: it attaches only to a winner of that term or above",
-                w.name(*candidate)
+                w.itself(me, w.name(*candidate))
             );
             told(Level::Info, "freeze promised", text)
         }
@@ -285,7 +285,11 @@ fn verdict_changed(
     to: Verdict,
     evidence: Option<&ProbeReport>,
 ) -> Told {
-    let (me, primary) = (scene.me(), scene.words.name(primary));
+    let me = scene.me();
+    let primary = match scene.words.name(primary) {
+        own if own == me => "its own PostgreSQL",
+        other => other,
+    };
     let seen = evidence.map(report);
     let text = match to {
         Verdict::ConfirmedDown => {
@@ -305,7 +309,8 @@ fn verdict_changed(
 }
 
 fn lease_granted(scene: &Scene<'_>, to: MemberId, ask: &LeaseAsk, first: bool) -> Told {
-    let (me, to) = (scene.me(), scene.words.name(to));
+    let me = scene.me();
+    let to = scene.words.itself(me, scene.words.name(to));
     if first {
         let text = format!(
             "{me} granted {to} the lease of term {}: it votes for nobody else for {}",

@@ -237,5 +237,6 @@ pub(super) fn won(
         w.names(voters),
         left(scene.record, until)
     );
-    told(Level::Warning, "election won", text)
+    let level = if kind == CandidacyKind::Failover { Level::Warning } else { Level::Info };
+    told(level, "election won", text)
 }

@@ -3,7 +3,7 @@
 use super::words::{electable, position};
 use super::{Level, Scene, Told, told};
 use crate::core::MemberId;
-use crate::events::{CandidacyKind, Heartbeat, Message, PostgresState, Testimony};
+use crate::events::{CandidacyKind, Heartbeat, Message, PostgresState, Testimony, Unelectable};
 
 pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told {
     let (me, w) = (scene.me(), &scene.words);
@@ -119,8 +119,13 @@ pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told
 
 fn heartbeat(scene: &Scene<'_>, peer: &str, h: &Heartbeat) -> Told {
     let w = &scene.words;
+    let writes = h.postgres.is_some_and(|p| p.in_recovery == Some(false));
     let held = match h.announced {
         None => format!("{peer} knows of no primary yet"),
+        // That it writes says it all.
+        Some(a) if w.name(a.primary) == peer && writes && !h.verdict.is_down() => {
+            format!("{peer} is the primary of term {}", a.term)
+        }
         Some(a) if Some(a.primary) == scene.memory.primary() => w.holds(peer, h.verdict),
         Some(a) => format!("{peer} knows {} as the primary of term {}", w.name(a.primary), a.term),
     };
@@ -128,7 +133,8 @@ fn heartbeat(scene: &Scene<'_>, peer: &str, h: &Heartbeat) -> Told {
     let lease = h.lease_left.map_or(String::new(), |left| format!("; its lease stands for {left}"));
     let postgres = h.postgres.map_or(String::new(), |p| format!("; its PostgreSQL {}", postgres(&p)));
     let can = match &h.electable {
-        Err(crate::events::Unelectable::Witness | crate::events::Unelectable::Primary) => String::new(),
+        _ if writes => String::new(),
+        Err(Unelectable::Witness | Unelectable::Primary) => String::new(),
         can => format!("; it {}", electable(can)),
     };
     let able = h.able.as_ref().err().map_or(String::new(), |_| format!("; {}", w.ability(peer, &h.able)));
@@ -157,7 +163,7 @@ pub(super) fn testimony(scene: &Scene<'_>, who: &str, t: &Testimony) -> String {
     });
     let at = t.position.as_ref().map_or(String::new(), |p| format!("; {}", position(p)));
     let can = match &t.electable {
-        Err(crate::events::Unelectable::Witness) => String::new(),
+        Err(Unelectable::Witness | Unelectable::Primary) => String::new(),
         can => format!("; it {}", electable(can)),
     };
     format!("{}; {}{promise}{at}{can}", w.holds(who, t.verdict), w.ability(who, &t.able))

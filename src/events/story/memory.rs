@@ -49,15 +49,16 @@ impl Folded {
 impl std::fmt::Display for Folded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kinds = [
-            (self.heartbeats, "heartbeats"),
-            (self.renewals, "lease renewals"),
-            (self.probes, "probes"),
-            (self.steps, "steps"),
-            (self.repeats, "repetitions"),
+            (self.heartbeats, "heartbeat"),
+            (self.renewals, "lease renewal"),
+            (self.probes, "probe"),
+            (self.steps, "step"),
+            (self.repeats, "repetition"),
         ];
         let mut before = "";
         for (count, name) in kinds.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "{before}{} {name}", super::grouped(count))?;
+            let s = if count == 1 { "" } else { "s" };
+            write!(f, "{before}{} {name}{s}", super::grouped(count))?;
             before = ", ";
         }
         if before.is_empty() { f.write_str("nothing folded") } else { f.write_str(" folded") }

@@ -36,7 +36,11 @@ pub(super) fn tell(scene: &Scene<'_>, observation: &Observation) -> Told {
                 ProbeReport::Answered(_) => Level::Info,
                 ProbeReport::Alive(_) | ProbeReport::Failed(_) => Level::Warning,
             };
-            let text = format!("{me}'s {probe} of {}: {} after {took}{late}", w.name(*target), report(seen));
+            let text = format!(
+                "{me}'s {probe} of {}: {} after {took}{late}",
+                w.itself(me, w.name(*target)),
+                report(seen)
+            );
             told(level, "probe completed", text)
         }
         Observation::ReceiverEnded => {
@@ -223,7 +227,7 @@ fn followed(me: &str, what: &str, outcome: &FollowOutcome, commands: &str) -> To
     match outcome {
         FollowOutcome::Streaming { timeline, lsn } => {
             let at = lsn.map_or(String::new(), |lsn| format!(" and reached {lsn}"));
-            let text = format!("{me} could {what}: it streams on timeline {timeline}{at}{commands}");
+            let text = format!("{me} was able to {what}: it streams on timeline {timeline}{at}{commands}");
             told(Level::Info, "streaming", text)
         }
         FollowOutcome::Diverged { why } => {

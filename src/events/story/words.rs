@@ -43,13 +43,22 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// `whom`, or `itself` if that is who does it.
+    pub(super) fn itself<'b>(&self, who: &str, whom: &'b str) -> &'b str {
+        self.unless_itself(who, whom, "itself")
+    }
+
+    fn unless_itself<'b>(&self, who: &str, whom: &'b str, itself: &'b str) -> &'b str {
+        if who == whom { itself } else { whom }
+    }
+
     pub(super) fn voters(&self) -> usize {
         self.settings.members.iter().filter(|m| m.votes).count()
     }
 
     /// What `who` holds of the primary, as a clause.
     pub(super) fn holds(&self, who: &str, verdict: Verdict) -> String {
-        let primary = self.primary();
+        let primary = self.unless_itself(who, self.primary(), "its own PostgreSQL");
         match verdict {
             Verdict::Unknown => format!("{who} has no verdict about {primary} yet"),
             Verdict::Reachable => format!("{who} still sees {primary}"),
@@ -276,7 +285,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
