@@ -621,7 +621,7 @@ impl Ledger {
         self.log_stalled = false;
         self.quarantined = false;
         self.forgetful =
-            !matches!(start.log, crate::events::LogCondition::Fresh | crate::events::LogCondition::Intact)
+            !matches!(start.log, crate::events::LogFound::Fresh | crate::events::LogFound::Intact)
                 || (self.forgetful && self.process.incarnation == start.process.incarnation);
         self.process = start.process;
         self.verdict = Verdict::Unknown;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the log was found at a process start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LogCondition {
+pub enum LogFound {
     /// There was none.
     Fresh,
     /// Whole.
@@ -45,7 +45,7 @@ pub struct ProcessStart {
     /// Log, boot, process.
     pub process: ProcessIdentity,
     /// How the log was found.
-    pub log: LogCondition,
+    pub log: LogFound,
 }
 
 /// A deadline that a role waited for.
