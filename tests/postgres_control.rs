@@ -52,7 +52,8 @@ async fn a_freeze_holds_against_a_living_primary() {
     assert_eq!(standby.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walreceiver'"), "0");
 
     // Following the same primary thaws it.
-    let target = FollowTarget { primary_conninfo: old.primary_conninfo.value.clone(), timeline: Some(Timeline(1)) };
+    let target =
+        FollowTarget { primary_conninfo: old.primary_conninfo.value.clone(), timeline: Some(Timeline(1)) };
     let followed = done(session.follow(&target, Some(&old), deadline(10_000)).await);
     assert!(matches!(followed, Followed::Streaming { timeline: Timeline(1), .. }), "{followed:?}");
     standby.wait_for("SELECT 1 FROM pg_class WHERE relname = 't'");
@@ -68,7 +69,10 @@ async fn a_freeze_holds_with_replay_paused() {
     let mut session = standby.session();
     session.ensure_open(deadline(5000)).await.unwrap();
     let first = frozen(&mut session).await;
-    println!("freeze with replay paused: {} ({:?}, terminated: {})", first.took, first.proof, first.receiver_terminated);
+    println!(
+        "freeze with replay paused: {} ({:?}, terminated: {})",
+        first.took, first.proof, first.receiver_terminated
+    );
     assert!(first.receiver_terminated);
     primary.sql("CREATE TABLE t AS SELECT generate_series(1, 1000)");
     standby.sql("SELECT pg_wal_replay_resume()");
@@ -134,7 +138,9 @@ async fn a_standby_follows_after_a_promotion_and_a_diverged_one_is_noticed() {
     println!("follow of a diverged standby: {diverged:?}");
     let hinted = matches!(
         diverged,
-        Outcome::Done(Followed::Diverged(DivergenceHint::OldTimeline(Timeline(1)) | DivergenceHint::ReceiverFlaps))
+        Outcome::Done(Followed::Diverged(
+            DivergenceHint::OldTimeline(Timeline(1)) | DivergenceHint::ReceiverFlaps
+        ))
     );
     assert!(hinted);
 }
@@ -175,7 +181,8 @@ async fn the_documented_grants_are_enough_and_no_superuser_is_needed() {
     assert_eq!(standby.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'pgfo'"), "f");
     let connector = pgfo::postgres::Connector::new(standby.conninfo("user=pgfo")).unwrap();
     let mut prober = pgfo::postgres::Prober::new(connector.clone(), Duration::from_secs(600));
-    let pgfo::postgres::ProbeOutcome::Answered(answer) = prober.probe(true, deadline(5000)).await.outcome else {
+    let pgfo::postgres::ProbeOutcome::Answered(answer) = prober.probe(true, deadline(5000)).await.outcome
+    else {
         panic!("no answer");
     };
     assert_eq!(answer.primary_conninfo_empty, Some(false));
@@ -188,7 +195,8 @@ async fn the_documented_grants_are_enough_and_no_superuser_is_needed() {
     standby.sql("SELECT pg_wal_replay_pause()");
     frozen(&mut session).await;
     standby.sql("SELECT pg_wal_replay_resume()");
-    let target = FollowTarget { primary_conninfo: old.primary_conninfo.value.clone(), timeline: Some(Timeline(1)) };
+    let target =
+        FollowTarget { primary_conninfo: old.primary_conninfo.value.clone(), timeline: Some(Timeline(1)) };
     done(session.follow(&target, Some(&old), deadline(20_000)).await);
     frozen(&mut session).await;
     done(session.set_synchronous_standby_names("", deadline(5000)).await);

@@ -135,7 +135,8 @@ mod tests {
 
     #[tokio::test]
     async fn exit_code_output_and_environment_are_reported() {
-        let report = run_command("echo $GREETING; echo bad >&2; exit 3", &[("GREETING", "hi")], soon(10_000)).await;
+        let report =
+            run_command("echo $GREETING; echo bad >&2; exit 3", &[("GREETING", "hi")], soon(10_000)).await;
         assert_eq!(report.end, CommandEnd::Exited(3));
         assert!(report.output_tail.contains("hi") && report.output_tail.contains("bad"));
         let report = run_command("kill -9 $$", &[], soon(10_000)).await;

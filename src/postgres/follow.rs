@@ -1,14 +1,19 @@
 //! The local standby follows another primary. "Streaming" alone is no success: a standby ahead of the fork says
 //! so for ever. It must never judge what to do about a divergence, only tell its signs.
 
+use super::freeze::RETRY_INTERVAL;
 use super::outcome::{Outcome, Stop};
 use super::session::{Look, Session, alter_set, pause, since};
 use super::settings::{UpstreamSettings, restoring};
 use crate::core::{Lsn, Nanos, Timeline};
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many receivers, one after the other, without a byte replayed: it does not get on.
+/// So many receivers that streamed, one after the other, without a byte replayed: it does not get on.
 const RECEIVERS_MAX: u32 = 5;
+
+/// How often to look: a follower that has far to go is watched for long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Whom to follow.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,10 +83,16 @@ impl Session {
             return Err(Stop::Failed("not in recovery: a primary follows nobody".to_owned()));
         }
         let default = UpstreamSettings::default();
-        let mut changes = restoring(old.unwrap_or(&default)).to_vec();
-        changes.push(alter_set("primary_conninfo", &target.primary_conninfo));
-        self.alter(&changes, deadline).await?;
-        self.watch(target, &before, started, deadline).await
+        let [restore_command, retry_interval] = restoring(old.unwrap_or(&default));
+        // Until it follows, retries come as fast as in a freeze: the new primary may not be ready yet.
+        let fast_retries = alter_set("wal_retrieve_retry_interval", RETRY_INTERVAL);
+        let primary_conninfo = alter_set("primary_conninfo", &target.primary_conninfo);
+        self.alter(&[fast_retries, restore_command, primary_conninfo], deadline).await?;
+        let followed = self.watch(target, &before, started, deadline).await?;
+        if matches!(followed, Followed::Streaming { .. }) {
+            self.alter(&[retry_interval], deadline).await?;
+        }
+        Ok(followed)
     }
 
     async fn watch(
@@ -91,36 +102,40 @@ impl Session {
         started: Instant,
         deadline: Instant,
     ) -> Result<Followed, Stop> {
-        let (mut receivers, mut last_pid, mut old_timeline) = (0_u32, before.receiver_pid, None);
+        let (mut receivers, mut last_pid, mut old_timeline, mut moved) =
+            (0, before.receiver_pid, None, false);
         loop {
-            let look = self.look(deadline).await?;
+            let look = async {
+                pause(deadline, LOOK_INTERVAL, "the WAL receiver to stream on the new timeline").await?;
+                self.look(deadline).await
+            };
+            let look = match look.await {
+                Ok(look) => look,
+                Err(stop) => {
+                    // An old timeline is normal for a standby that has to catch up first; one that stands still is not.
+                    let hint = old_timeline.filter(|_| !moved).map(DivergenceHint::OldTimeline);
+                    return hint.map(Followed::Diverged).ok_or(stop);
+                }
+            };
+            moved |= look.replay > before.replay;
             let in_effect = look.primary_conninfo == target.primary_conninfo;
             // The receiver that served the old upstream proves nothing, unless the target is that very upstream.
             let new_receiver = look.receiver_pid != before.receiver_pid
                 || before.primary_conninfo == target.primary_conninfo;
-            let moved = look.replay > before.replay;
-            if in_effect && new_receiver {
-                match look.streaming_tli() {
-                    Some(timeline) if target.timeline.is_none_or(|t| t == timeline) => {
-                        if moved || caught_up(&look) {
-                            let (receive, replay) = (look.receive, look.replay);
-                            return Ok(Followed::Streaming { timeline, receive, replay, took: since(started) });
-                        }
-                    }
-                    other => old_timeline = other.or(old_timeline),
-                }
-                if look.receiver_pid.is_some() && look.receiver_pid != last_pid {
-                    last_pid = look.receiver_pid;
-                    receivers += 1;
-                }
+            // A receiver that never streams says only that the upstream is not ready.
+            let Some(timeline) = look.streaming_tli().filter(|_| in_effect && new_receiver) else { continue };
+            if target.timeline.is_some_and(|expected| expected != timeline) {
+                old_timeline = Some(timeline);
+            } else if moved || caught_up(&look) {
+                let (receive, replay) = (look.receive, look.replay);
+                return Ok(Followed::Streaming { timeline, receive, replay, took: since(started) });
+            }
+            if look.receiver_pid != last_pid {
+                last_pid = look.receiver_pid;
+                receivers += 1;
             }
             if receivers >= RECEIVERS_MAX && !moved {
                 return Ok(Followed::Diverged(DivergenceHint::ReceiverFlaps));
-            }
-            if let Err(stop) = pause(deadline, "the WAL receiver to stream on the new timeline").await {
-                // An old timeline is normal for a standby that has to catch up first; one that stands still is not.
-                let hint = old_timeline.filter(|_| !moved).map(DivergenceHint::OldTimeline);
-                return hint.map(Followed::Diverged).ok_or(stop);
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::answer::StartupWait;
 use super::outcome::{Outcome, Stop};
 use super::process;
-use super::session::{Look, Session, alter_set, pause, since};
+use super::session::{LOOK_INTERVAL, Look, Session, alter_set, pause, since};
 use crate::core::{Lsn, Nanos, Timeline};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const RECEIVER_GRACE: Duration = Duration::from_millis(10);
 /// The distance of two looks without a receiver, when the startup process proves nothing.
 const LOOKS_APART: Duration = Duration::from_millis(100);
 /// Retries of a frozen standby come this often: a promotion waits for the end of one.
-const RETRY_INTERVAL: &str = "100ms";
+pub(super) const RETRY_INTERVAL: &str = "100ms";
 
 /// What proves that the receiver stays gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,10 @@ impl Session {
         if !before.in_recovery {
             return Err(Stop::Failed("not in recovery: there is no WAL receiver to freeze".to_owned()));
         }
-        let mut changes = vec![alter_set("wal_retrieve_retry_interval", RETRY_INTERVAL)];
+        let mut changes = Vec::new();
+        if before.retry_interval != RETRY_INTERVAL {
+            changes.push(alter_set("wal_retrieve_retry_interval", RETRY_INTERVAL));
+        }
         if !before.restore_command.is_empty() {
             changes.push(alter_set("restore_command", ""));
         }
@@ -86,7 +89,7 @@ impl Session {
             if untied && look.load_time != load_time {
                 return Ok(look);
             }
-            pause(deadline, "the empty primary_conninfo to take effect").await?;
+            pause(deadline, LOOK_INTERVAL, "the empty primary_conninfo to take effect").await?;
         }
     }
 
@@ -126,7 +129,7 @@ impl Session {
                 self.terminate_receiver(pid, deadline).await?;
                 receiver_terminated = true;
             }
-            pause(deadline, "the WAL receiver to stop").await?;
+            pause(deadline, LOOK_INTERVAL, "the WAL receiver to stop").await?;
             look = self.look(deadline).await?;
         }
     }

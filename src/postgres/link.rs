@@ -155,7 +155,8 @@ impl Connector {
     ) -> Result<Link, LinkError> {
         let mut last = LinkError::new(ProbeOutcome::Unreachable, "no address");
         for host in self.conninfo.hosts() {
-            let limit = self.conninfo.connect_timeout().map_or(deadline, |t| deadline.min(Instant::now() + t));
+            let limit =
+                self.conninfo.connect_timeout().map_or(deadline, |t| deadline.min(Instant::now() + t));
             for &mode in self.modes(host) {
                 match self.open_host(host, mode, statement_timeout, limit).await {
                     Ok(link) => return Ok(link),
@@ -238,7 +239,8 @@ impl Connector {
     /// Lets the kernel notice a peer that vanished, also when nothing is being asked.
     fn tune(&self, stream: &TcpStream) -> io::Result<()> {
         use rustix::net::sockopt;
-        let number = |key: &str| self.conninfo.get(key).and_then(|v| v.parse::<u32>().ok()).filter(|n| *n > 0);
+        let number =
+            |key: &str| self.conninfo.get(key).and_then(|v| v.parse::<u32>().ok()).filter(|n| *n > 0);
         let secs = |key: &str| number(key).map_or(KEEPALIVE, |n| Duration::from_secs(u64::from(n)));
         stream.set_nodelay(true)?;
         if self.conninfo.get("keepalives") != Some("0") {
@@ -279,7 +281,9 @@ impl Connector {
         let step = StepCell::default();
         let inner = match MakeTlsConnect::<S>::make_tls_connect(&mut tls, &host.name) {
             Ok(inner) => inner,
-            Err(_) => return Err(LinkError::new(ProbeOutcome::TlsFailed, "the host name fits no certificate")),
+            Err(_) => {
+                return Err(LinkError::new(ProbeOutcome::TlsFailed, "the host name fits no certificate"));
+            }
         };
         let connect = config.connect_raw(stream, Traced { inner, step: step.clone() });
         let opened = timeout_at(limit, connect).await;

@@ -34,9 +34,7 @@ pub use link::{Connector, Link, LinkError};
 pub use outcome::Outcome;
 pub use pg_ctl::{PgCtl, PgCtlCommands, StopMode};
 pub use probe::{Probe, Prober};
-pub use process::{
-    LiveProcess, Postmaster, PostmasterError, ProcessState, ScanError, postmaster_pid, scan,
-};
+pub use process::{LiveProcess, Postmaster, PostmasterError, ProcessState, ScanError, postmaster_pid, scan};
 pub use promote::Promoted;
 pub use seal::{is_sealed, seal, unseal};
 pub use session::Session;

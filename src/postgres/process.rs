@@ -81,7 +81,9 @@ pub fn scan(data_dir: &Path) -> Result<Vec<LiveProcess>, ScanError> {
     for entry in fs::read_dir(proc).map_err(|e| unreadable(proc, e))? {
         let entry = entry.map_err(|e| unreadable(proc, e))?;
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()).filter(|p| *p != own) else { continue };
+        let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()).filter(|p| *p != own) else {
+            continue;
+        };
         found.extend(look_at(pid, dir, owner)?);
     }
     Ok(found)
@@ -209,7 +211,8 @@ impl Postmaster {
         let not_running = || PostmasterError::NotRunning { data_dir: data_dir.to_path_buf() };
         let pid = postmaster_pid(data_dir)?.ok_or_else(not_running)?;
         let opened = open_member(data_dir, pid);
-        let opened = opened.map_err(|source| PostmasterError::Unreadable { path: proc_path(pid, "cwd"), source });
+        let opened =
+            opened.map_err(|source| PostmasterError::Unreadable { path: proc_path(pid, "cwd"), source });
         let pidfd = opened?.ok_or_else(not_running)?;
         // The 22nd field, the 20th after the name: the start in clock ticks since boot.
         let (_, rest) = read_stat(pid).filter(|_| status(pid).is_some()).ok_or_else(not_running)?;

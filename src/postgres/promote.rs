@@ -1,7 +1,7 @@
 //! The promotion of the local standby (E8). It must never report a primary that it did not see out of recovery.
 
 use super::outcome::{Outcome, Stop};
-use super::session::{Session, broken, pause, since};
+use super::session::{LOOK_INTERVAL, Session, broken, pause, since};
 use super::sql;
 use crate::core::{Lsn, Nanos, Timeline};
 use std::path::Path;
@@ -11,6 +11,11 @@ use tokio::time::Instant;
 /// After this long in recovery, and every so often, the startup process is woken by a reload: a request right
 /// after the primary's death can otherwise sleep for `wal_retrieve_retry_interval`.
 const WAKE_INTERVAL: Duration = Duration::from_millis(50);
+const IN_RECOVERY: &str = "SELECT pg_is_in_recovery()";
+const PROMOTE: &str = "SELECT pg_promote(false)"; // Not `true`: it would look only every 100 ms.
+const WAL_FILE: &str = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())";
+/// What a promotion runs; a session prepares it ahead.
+pub(super) const STATEMENTS: [&str; 3] = [IN_RECOVERY, PROMOTE, WAL_FILE];
 /// A timeline history grows by a line per promotion; this is a million of them.
 const HISTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -40,15 +45,13 @@ impl Session {
         self.open(deadline).await?;
         let already = !self.in_recovery(deadline).await?;
         if !already {
-            // Not `true`: it would look only every 100 ms.
-            let row = self.row("SELECT pg_promote(false)", &[], deadline).await?;
+            let row = self.row(PROMOTE, &[], deadline).await?;
             if !row.try_get::<_, bool>(0).map_err(|e| broken(&e))? {
                 return Err(Stop::Failed("pg_promote() could not signal the postmaster".to_owned()));
             }
             self.await_promotion(deadline).await?;
         }
         let took = since(started);
-        const WAL_FILE: &str = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())";
         let row = self.row(WAL_FILE, &[], deadline).await?;
         let file = row.try_get::<_, &str>(0).map_err(|e| broken(&e))?;
         let timeline = sql::timeline_of_file(file);
@@ -65,13 +68,13 @@ impl Session {
                 self.alter(&[], deadline).await?;
                 woken = Instant::now();
             }
-            pause(deadline, "the end of recovery").await?;
+            pause(deadline, LOOK_INTERVAL, "the end of recovery").await?;
         }
         Ok(())
     }
 
     async fn in_recovery(&mut self, deadline: Instant) -> Result<bool, Stop> {
-        let row = self.row("SELECT pg_is_in_recovery()", &[], deadline).await?;
+        let row = self.row(IN_RECOVERY, &[], deadline).await?;
         row.try_get(0).map_err(|e| broken(&e))
     }
 }
@@ -100,7 +103,8 @@ mod tests {
 
     #[test]
     fn the_fork_is_the_last_entry_of_the_history() {
-        let text = "1\t0/3000148\tno recovery target specified\n\n2\t16/B374D848\tno recovery target specified\n";
+        let text =
+            "1\t0/3000148\tno recovery target specified\n\n2\t16/B374D848\tno recovery target specified\n";
         assert_eq!(parse_fork(text), Some((Timeline(2), Lsn(0x16_B374_D848))));
         assert_eq!(parse_fork("# nothing\n"), None);
     }

@@ -4,7 +4,7 @@
 use super::answer::{ReceiverStatus, StartupWait, WalReceiver};
 use super::link::{Connector, Link, LinkError};
 use super::outcome::{Outcome, Stop};
-use super::sql;
+use super::{promote, settings, sql};
 use crate::core::{Lsn, Nanos, Timeline};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-/// How often an operation looks whether it took effect: short against the milliseconds that it takes, long
+/// How often a fast operation looks whether it took effect: short against the milliseconds that it takes, long
 /// against the quarter of a millisecond that a look costs.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the control operations look at while they wait, in one round trip. The backend's own view of the
 /// settings, the process list rather than `pg_stat_wal_receiver` for the receiver (which hides one that is starting).
@@ -23,6 +23,7 @@ const LOOK: &str = "\
 SELECT pg_is_in_recovery() AS in_recovery, \
  (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint AS load_time, \
  current_setting('primary_conninfo') AS primary_conninfo, current_setting('restore_command') AS restore_command, \
+ current_setting('wal_retrieve_retry_interval') AS retry_interval, \
  pg_last_wal_receive_lsn() AS receive_lsn, pg_last_wal_replay_lsn() AS replay_lsn, \
  c.timeline_id AS checkpoint_tli, m.min_recovery_end_timeline AS recovery_end_tli, \
  coalesce(w.pid, v.pid) AS receiver_pid, w.status AS receiver_status, w.received_tli, w.sender_host, \
@@ -39,6 +40,7 @@ pub(super) struct Look {
     pub(super) load_time: i64,
     pub(super) primary_conninfo: String,
     pub(super) restore_command: String,
+    pub(super) retry_interval: String,
     pub(super) receive: Option<Lsn>,
     pub(super) replay: Option<Lsn>,
     pub(super) checkpoint_timeline: Timeline,
@@ -54,6 +56,7 @@ impl Look {
             in_recovery: row.try_get("in_recovery")?,
             load_time: row.try_get("load_time")?,
             primary_conninfo: row.try_get("primary_conninfo")?,
+            retry_interval: row.try_get("retry_interval")?,
             restore_command: row.try_get("restore_command")?,
             receive: sql::lsn(row, "receive_lsn")?,
             replay: sql::lsn(row, "replay_lsn")?,
@@ -101,7 +104,25 @@ impl Session {
         if self.link.as_ref().is_none_or(Link::is_closed) {
             self.close();
             self.link = Some(self.connector.open(None, deadline).await?);
-            self.statement(LOOK, deadline).await?;
+            self.warm_up(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Prepares what a failover will need, and runs what only reads: a backend's first run of a query fills its
+    /// caches, which costs milliseconds that a failover need not spend.
+    async fn warm_up(&mut self, deadline: Instant) -> Result<(), LinkError> {
+        for query in promote::STATEMENTS {
+            self.statement(query, deadline).await?;
+        }
+        for query in [LOOK, settings::READ] {
+            let statement = self.statement(query, deadline).await?;
+            let Some(link) = &self.link else { return Ok(()) };
+            let warmed = link.within(link.client.query(&statement, &[]), deadline).await;
+            // A refusal is told by the operation that needs it.
+            if let Some(error) = warmed.err().filter(|e| !e.by_server) {
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -136,7 +157,7 @@ impl Session {
             if row.try_get::<_, bool>(0).map_err(|e| broken(&e))? {
                 return Ok(());
             }
-            pause(deadline, "synchronous_standby_names to take effect").await?;
+            pause(deadline, LOOK_INTERVAL, "synchronous_standby_names to take effect").await?;
         }
     }
 
@@ -281,12 +302,12 @@ async fn start_all<T: Future>(requests: Vec<Pipelined<T>>) -> Vec<impl Future<Ou
 }
 
 /// Waits for the next look.
-pub(super) async fn pause(deadline: Instant, what: &str) -> Result<(), Stop> {
+pub(super) async fn pause(deadline: Instant, interval: Duration, what: &str) -> Result<(), Stop> {
     let now = Instant::now();
     if now >= deadline {
         return Err(Stop::Unknown(format!("deadline passed while waiting for {what}")));
     }
-    sleep_until((now + LOOK_INTERVAL).min(deadline)).await;
+    sleep_until((now + interval).min(deadline)).await;
     Ok(())
 }
 

@@ -7,6 +7,12 @@ use crate::core::Timeline;
 use std::fmt;
 use tokio::time::Instant;
 
+/// Reads the three settings, and where they come from.
+pub(super) const READ: &str = "SELECT s.name, current_setting(s.name) AS value, \
+     coalesce(s.sourcefile LIKE '%/postgresql.auto.conf', false) AS automatic, w.received_tli \
+     FROM pg_settings s LEFT JOIN pg_stat_wal_receiver w ON true WHERE s.name IN \
+     ('primary_conninfo', 'restore_command', 'wal_retrieve_retry_interval')";
+
 /// One setting.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Setting {
@@ -50,10 +56,6 @@ impl Session {
     }
 
     async fn read_settings(&mut self, deadline: Instant) -> Result<UpstreamSettings, Stop> {
-        const READ: &str = "SELECT s.name, current_setting(s.name) AS value, \
-             coalesce(s.sourcefile LIKE '%/postgresql.auto.conf', false) AS automatic, w.received_tli \
-             FROM pg_settings s LEFT JOIN pg_stat_wal_receiver w ON true WHERE s.name IN \
-             ('primary_conninfo', 'restore_command', 'wal_retrieve_retry_interval')";
         self.open(deadline).await?;
         let mut out = UpstreamSettings::default();
         let mut found = 0;

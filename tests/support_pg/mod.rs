@@ -34,7 +34,12 @@ pub fn as_postgres(args: &[&str]) -> Output {
 
 fn run(args: &[&str]) {
     let out = as_postgres(args);
-    assert!(out.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{args:?}: {}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 pub fn free_port() -> u16 {
@@ -62,7 +67,18 @@ impl Cluster {
     /// A primary, started.
     pub fn primary() -> Self {
         let this = Self::empty();
-        run(&[&bin("initdb"), "-D", this.data_str(), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"]);
+        run(&[
+            &bin("initdb"),
+            "-D",
+            this.data_str(),
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]);
         this.configure("wal_level = replica\nmax_wal_senders = 8\nhot_standby = on\nautovacuum = off\n");
         this.start();
         this
@@ -72,7 +88,23 @@ impl Cluster {
     pub fn standby_of(upstream: &Self) -> Self {
         let this = Self::empty();
         let port = upstream.port.to_string();
-        run(&[&bin("pg_basebackup"), "-D", this.data_str(), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-c", "fast", "-X", "stream", "--no-sync"]);
+        run(&[
+            &bin("pg_basebackup"),
+            "-D",
+            this.data_str(),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-R",
+            "-c",
+            "fast",
+            "-X",
+            "stream",
+            "--no-sync",
+        ]);
         this.configure("");
         this.start();
         this.wait_for("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'");
@@ -95,7 +127,8 @@ impl Cluster {
             self.dir.path().display()
         );
         use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf")).unwrap();
+        let mut file =
+            std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf")).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
@@ -125,7 +158,8 @@ impl Cluster {
     }
 
     pub fn conninfo(&self, more: &str) -> ConnInfo {
-        ConnInfo::parse(&format!("{} {more}", self.conninfo_text()), &Environment::of("postgres", None, &[])).unwrap()
+        ConnInfo::parse(&format!("{} {more}", self.conninfo_text()), &Environment::of("postgres", None, &[]))
+            .unwrap()
     }
 
     pub fn connector(&self) -> Connector {
@@ -145,7 +179,20 @@ impl Cluster {
 
     pub fn try_sql(&self, sql: &str) -> Output {
         let port = self.port.to_string();
-        as_postgres(&[&bin("psql"), "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
+        as_postgres(&[
+            &bin("psql"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-U",
+            "postgres",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ])
     }
 
     /// Waits until a query returns a row.

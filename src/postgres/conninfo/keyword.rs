@@ -10,12 +10,26 @@ pub(super) fn check(key: &str, value: &str) -> Result<(), ConnInfoError> {
         return wrong("a value without NUL bytes");
     }
     match key {
-        "host" | "hostaddr" | "port" | "dbname" | "user" | "password" | "passfile" | "application_name"
-        | "fallback_application_name" | "options" | "sslrootcert" | "sslcert" | "sslkey" => Ok(()),
+        "host"
+        | "hostaddr"
+        | "port"
+        | "dbname"
+        | "user"
+        | "password"
+        | "passfile"
+        | "application_name"
+        | "fallback_application_name"
+        | "options"
+        | "sslrootcert"
+        | "sslcert"
+        | "sslkey" => Ok(()),
         // Without effect on what pgfo itself does; a WAL receiver may want them.
         "client_encoding" | "sslcompression" | "krbsrvname" | "gsslib" | "sslsni" => Ok(()),
         _ if value.is_empty() => known(key),
-        "connect_timeout" | "keepalives_idle" | "keepalives_interval" | "keepalives_count"
+        "connect_timeout"
+        | "keepalives_idle"
+        | "keepalives_interval"
+        | "keepalives_count"
         | "tcp_user_timeout" => match value.parse::<u32>() {
             Ok(_) => Ok(()),
             Err(_) => wrong("a whole number, not negative,"),

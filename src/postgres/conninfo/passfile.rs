@@ -18,7 +18,8 @@ pub(super) fn lookup(
     dbname: &str,
     user: &str,
 ) -> Result<Option<String>, ConnInfoError> {
-    let refuse = |what: String| ConnInfoError::File { key: "passfile", path: path.display().to_string(), what };
+    let refuse =
+        |what: String| ConnInfoError::File { key: "passfile", path: path.display().to_string(), what };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

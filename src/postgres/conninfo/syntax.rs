@@ -63,8 +63,7 @@ fn uri(rest: &str, offset: usize) -> Result<Parameters, ConnInfoError> {
     let (before_query, query) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
     let (authority, dbname) =
         before_query.split_once('/').map_or((before_query, None), |(a, b)| (a, Some(b)));
-    let (userinfo, hostspec) =
-        authority.rsplit_once('@').map_or((None, authority), |(a, b)| (Some(a), b));
+    let (userinfo, hostspec) = authority.rsplit_once('@').map_or((None, authority), |(a, b)| (Some(a), b));
     if let Some(userinfo) = userinfo {
         let (user, password) = userinfo.split_once(':').map_or((userinfo, None), |(a, b)| (a, Some(b)));
         insert(&mut out, "user", user, offset)?;

@@ -22,7 +22,8 @@ fn key_value_syntax_knows_quotes_escapes_and_blanks() {
 
 #[test]
 fn uris_know_users_ports_ipv6_lists_and_escapes() {
-    let info = parse("postgresql://bob:p%40ss@[::1]:5433,db2:5434/app%20db?sslmode=disable&connect_timeout=1");
+    let info =
+        parse("postgresql://bob:p%40ss@[::1]:5433,db2:5434/app%20db?sslmode=disable&connect_timeout=1");
     assert_eq!((info.user(), info.dbname()), ("bob", "app db"));
     let hosts: Vec<_> = info.hosts().iter().map(|h| (h.name.as_str(), h.port)).collect();
     assert_eq!(hosts, [("::1", 5433), ("db2", 5434)]);
