@@ -181,3 +181,70 @@ async fn starting_up_and_shutting_down_are_signs_of_life() {
     let lost = tokio::time::timeout(Duration::from_secs(10), prober.lost()).await.unwrap();
     assert_eq!(lost, ProbeOutcome::ShuttingDown);
 }
+
+/// An authority, and a certificate and key of `db.test` from it, all PEM.
+fn certificates() -> (String, String, String) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let authority_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(params, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let server =
+        CertificateParams::new(vec!["db.test".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    (authority.pem(), server.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn sslmode_means_what_it_means_in_libpq() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let cluster = Cluster::primary();
+    let (authority, server, key) = certificates();
+    let owner = std::fs::metadata(cluster.data()).unwrap();
+    for (name, text) in [("server.crt", &server), ("server.key", &key)] {
+        let path = cluster.data().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+    cluster.sql("CREATE ROLE guarded LOGIN PASSWORD 'right'");
+    let hba = std::fs::read_to_string(cluster.data().join("pg_hba.conf")).unwrap();
+    std::fs::write(
+        cluster.data().join("pg_hba.conf"),
+        format!("hostssl all guarded all scram-sha-256\nhost all guarded all reject\n{hba}"),
+    )
+    .unwrap();
+    cluster.sql("ALTER SYSTEM SET ssl = on");
+    cluster.stop("fast");
+    cluster.start();
+    let dir = tempfile::tempdir().unwrap();
+    let (right, wrong) = (dir.path().join("right.crt"), dir.path().join("wrong.crt"));
+    std::fs::write(&right, authority).unwrap();
+    std::fs::write(&wrong, certificates().0).unwrap();
+    let (right, wrong) = (right.display(), wrong.display());
+    let base = format!("hostaddr=127.0.0.1 port={} user=guarded password=right", cluster.port);
+    for (more, works) in [
+        ("host=db.test sslmode=require channel_binding=require".to_owned(), true),
+        (format!("host=db.test sslmode=verify-full sslrootcert={right}"), true),
+        (format!("host=other sslmode=verify-ca sslrootcert={right}"), true),
+        (format!("host=other sslmode=verify-full sslrootcert={right}"), false),
+        (format!("host=db.test sslmode=verify-ca sslrootcert={wrong}"), false),
+        (format!("host=db.test sslmode=require sslrootcert={wrong}"), false),
+        // The server lets this role in over TLS only: libpq finds out by trying.
+        ("host=db.test sslmode=allow".to_owned(), true),
+        ("host=db.test sslmode=prefer".to_owned(), true),
+    ] {
+        let info = ConnInfo::parse(&format!("{base} {more}"), &Environment::of("x", None, &[])).unwrap();
+        let seen = outcome(info, 5000).await;
+        match works {
+            true => assert!(matches!(seen, ProbeOutcome::Answered(_)), "{more}: {seen}"),
+            false => assert_eq!(seen, ProbeOutcome::TlsFailed, "{more}"),
+        }
+    }
+    let plain =
+        ConnInfo::parse(&format!("{base} host=db.test sslmode=disable"), &Environment::of("x", None, &[]));
+    assert_eq!(outcome(plain.unwrap(), 5000).await, ProbeOutcome::AuthenticationFailed);
+    let rootless = ConnInfo::parse("host=a sslmode=verify-full", &Environment::of("x", None, &[])).unwrap();
+    assert!(Connector::new(rootless).unwrap_err().to_string().contains("sslrootcert"));
+}
