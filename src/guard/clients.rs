@@ -1,8 +1,8 @@
 //! The guard's connections: bounded buffers, nothing that blocks. Knows frames, and not what they mean.
 
+use super::facts::{Asker, ClientId};
 use super::frame::{self, FRAME_BYTES_MAX, LENGTH_BYTES};
-use super::protocol::{ClientFrame, GuardFrame, Notice, Reply};
-use super::state::{Asker, ClientId};
+use super::protocol::{ClientFrame, GuardFrame, Notice, Reply, Request};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -71,7 +71,7 @@ impl Clients {
     }
 
     /// Reads what has arrived at one connection and returns its requests.
-    pub(super) fn receive(&mut self, index: usize) -> Vec<(Asker, super::protocol::Request)> {
+    pub(super) fn receive(&mut self, index: usize) -> Vec<(Asker, Request)> {
         let Some(client) = self.all.get_mut(index) else { return Vec::new() };
         let mut requests = Vec::new();
         while requests.len() < REQUESTS_MAX && client.broken.is_none() {
@@ -137,9 +137,9 @@ impl Clients {
 
 impl Client {
     fn holds_frame(&self) -> bool {
-        self.inbox.split_first_chunk().is_some_and(|(head, rest)| {
-            frame::body_len(*head).map_or(true, |len| rest.len() >= len)
-        })
+        self.inbox
+            .split_first_chunk()
+            .is_some_and(|(head, rest)| frame::body_len(*head).map_or(true, |len| rest.len() >= len))
     }
 
     /// Reads once; returns whether something arrived.

@@ -7,7 +7,7 @@ use super::seal::{self, Sealed};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,7 @@ fn drain_wake(wake: &OwnedFd) {
     rustix::io::read(wake, &mut count).ok();
 }
 
-fn work(path: &PathBuf, jobs: &Receiver<Job>, done: &SyncSender<Done>, wake: &OwnedFd) {
+fn work(path: &Path, jobs: &Receiver<Job>, done: &SyncSender<Done>, wake: &OwnedFd) {
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Seal(n) => Done::Sealed(n, seal::seal(path)),

@@ -15,7 +15,9 @@ pub enum GuardError {
         path: PathBuf,
     },
     /// Neither root nor the owner of the data directory: its processes could not be seen.
-    #[error("the guard must run as the owner of {data_dir} or as root: it could not see PostgreSQL otherwise")]
+    #[error(
+        "the guard must run as the owner of {data_dir} or as root: it could not see PostgreSQL otherwise"
+    )]
     NotOwner {
         /// The data directory.
         data_dir: PathBuf,

@@ -77,10 +77,13 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
 /// Cuts a text for people to [`TEXT_BYTES_MAX`], at a character's boundary.
 #[must_use]
 pub fn cut_text(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    }
+    text.truncate(cut_at(&text, TEXT_BYTES_MAX));
     text
+}
+
+/// Returns the last character's boundary of `text` at or before `len` bytes.
+pub(super) fn cut_at(text: &str, len: usize) -> usize {
+    (0..=len.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -122,6 +125,8 @@ mod tests {
         let cut = cut_text("é".repeat(TEXT_BYTES_MAX));
         assert_eq!(cut.len(), TEXT_BYTES_MAX);
         let too_long = Request::Fence { why: "x".repeat(FRAME_BYTES_MAX) };
-        assert!(encode(&ClientFrame { number: RequestNumber(1), request: too_long }, &mut Vec::new()).is_err());
+        assert!(
+            encode(&ClientFrame { number: RequestNumber(1), request: too_long }, &mut Vec::new()).is_err()
+        );
     }
 }

@@ -31,6 +31,7 @@ pub fn start(
         .spawn(move || ready.run())
         .map_err(GuardError::system("start the guard's thread"))?;
     near.set_nonblocking(true).map_err(GuardError::system("set up the socket pair"))?;
-    let stream = tokio::net::UnixStream::from_std(near).map_err(GuardError::system("set up the socket pair"))?;
+    let stream =
+        tokio::net::UnixStream::from_std(near).map_err(GuardError::system("set up the socket pair"))?;
     Ok(GuardClient::over(stream))
 }

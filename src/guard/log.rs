@@ -1,6 +1,7 @@
 //! Where the guard's few lines for people go. A line that cannot be written at once is dropped: the
 //! deadline does not wait for a log.
 
+use super::frame::cut_at;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Timespec, fstat};
 use std::io::Write;
@@ -31,7 +32,7 @@ pub fn stderr() -> Log {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut fds = [PollFd::new(&err, PollFlags::OUT)];
         if poll(&mut fds, Some(&at_once)).is_ok_and(|n| n > 0) {
-            let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
+            let line = &line[..cut_at(line, LINE_BYTES_MAX)];
             // A reader that went away must not end the guard.
             err.lock().write_all(format!("guard: {line}\n").as_bytes()).ok();
         }

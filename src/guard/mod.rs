@@ -8,6 +8,7 @@ mod clients;
 mod clocks;
 mod disk;
 mod error;
+pub mod facts;
 pub mod fence;
 pub mod frame;
 pub mod inline;

@@ -202,7 +202,9 @@ pub enum FenceReason {
 impl fmt::Display for FenceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Deadline { late, .. } => write!(f, "the lease ran out (woke {late} after the planned time)"),
+            Self::Deadline { late, .. } => {
+                write!(f, "the lease ran out (woke {late} after the planned time)")
+            }
             Self::DeadlineLost => f.write_str("the deadline was lost, which counts as expired"),
             Self::HostStalled { stalled } => write!(f, "the host stood still for {stalled}"),
             Self::Asked(why) => write!(f, "asked: {why}"),

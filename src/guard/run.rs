@@ -5,12 +5,13 @@
 use super::clients::Clients;
 use super::clocks::Reading;
 use super::disk::{Disk, SealResult, Sight};
+use super::facts::{Action, Asker, Input};
 use super::fence::{self, SEAL_WAIT_MAX};
 use super::inotify::DirWatch;
 use super::log::Log;
 use super::procs::{self, DataDir, Watched};
-use super::protocol::{GuardState, Notice};
-use super::state::{Action, Asker, Input, Machine};
+use super::protocol::{GuardState, Notice, Reply};
+use super::state::Machine;
 use crate::core::{Nanos, Term};
 use crate::os::boot_now;
 use pgfo_replay::BootNanos;
@@ -19,8 +20,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(super) struct Loop {
     log: Log,
     /// Lines said during this pass; written when all else is done.
     lines: Vec<String>,
+    last_refusal: String,
     ended: bool,
 }
 
@@ -104,6 +106,7 @@ impl Loop {
             tick_at: BootNanos(0),
             log,
             lines: Vec::new(),
+            last_refusal: String::new(),
             ended: false,
         })
     }
@@ -175,7 +178,6 @@ impl Loop {
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             fds.len() - 1
         };
-        use std::os::fd::AsFd;
         add(&mut fds, self.timer.as_fd());
         add(&mut fds, self.disk.wake_fd());
         let changes = add(&mut fds, self.changes.fd());
@@ -260,7 +262,6 @@ impl Loop {
     }
 
     fn take_termination(&self) -> bool {
-        use std::io::Read;
         let mut bytes = [0; 16];
         self.sources.terminated.as_ref().is_some_and(|mut t| t.read(&mut bytes).is_ok_and(|n| n > 0))
     }
@@ -287,8 +288,13 @@ impl Loop {
                 return Some(Input::FenceEnded(outcome));
             }
             Action::Reply(asker, reply) => {
-                if let super::protocol::Reply::Refused(refusal) = &reply {
-                    self.say(format!("refused: {refusal}"));
+                if let Reply::Refused(refusal) = &reply {
+                    let line = format!("refused: {refusal}");
+                    // A client that keeps asking is told each time; people are told once.
+                    if line != self.last_refusal {
+                        self.say(line.clone());
+                        self.last_refusal = line;
+                    }
                 }
                 self.clients.reply(asker, reply);
             }
@@ -308,7 +314,9 @@ impl Loop {
         match self.disk.seal(self.seal_wait()) {
             SealResult::Sealed(_) => Ok(()),
             SealResult::Failed(e) => Err(e.to_string()),
-            SealResult::Unknown => Err("the disk did not answer in time: whether it is sealed is unknown".into()),
+            SealResult::Unknown => {
+                Err("the disk did not answer in time: whether it is sealed is unknown".into())
+            }
         }
     }
 
@@ -320,10 +328,8 @@ impl Loop {
 
     /// Sealing again is how the flushed seal is verified: harmless, and bounded by the same thread.
     fn check_release(&mut self, asker: Asker, term: Term) -> Input {
-        let sealed = matches!(
-            self.disk.seal(self.seal_wait()),
-            SealResult::Sealed(super::seal::Sealed::Already)
-        );
+        let sealed =
+            matches!(self.disk.seal(self.seal_wait()), SealResult::Sealed(super::seal::Sealed::Already));
         let left = (0..fence::EMPTY_SCANS_MIN)
             .map(|_| procs::scan(&self.dir).map_or(u32::MAX, |f| u32::try_from(f.len()).unwrap_or(u32::MAX)))
             .max()

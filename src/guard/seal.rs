@@ -27,13 +27,14 @@ pub fn seal(data_dir: &Path) -> io::Result<Sealed> {
     let dir = open_dir(data_dir)?;
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let (file, sealed) = match rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE | OFlags::EXCL, mode) {
-        Ok(file) => (file, Sealed::Created),
-        Err(Errno::EXIST) => {
-            (rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE, mode)?, Sealed::Already)
-        }
-        Err(e) => return Err(e.into()),
-    };
+    let (file, sealed) =
+        match rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Ok(file) => (file, Sealed::Created),
+            Err(Errno::EXIST) => {
+                (rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE, mode)?, Sealed::Already)
+            }
+            Err(e) => return Err(e.into()),
+        };
     if sealed == Sealed::Created {
         give_to_owner_of(&dir, &file)?;
     }

@@ -42,7 +42,9 @@ pub async fn spawn<S: AsRef<OsStr>>(
         }
         match line.trim_end() {
             READY_LINE => GuardClient::connect(run_dir).await,
-            "" => Err(GuardError::NotStarted { why: "it ended without a word; see its standard error".into() }),
+            "" => {
+                Err(GuardError::NotStarted { why: "it ended without a word; see its standard error".into() })
+            }
             said => {
                 let why = said.strip_prefix(REFUSED_PREFIX).unwrap_or(said).to_owned();
                 Err(GuardError::NotStarted { why })

@@ -1,9 +1,10 @@
 //! The guard's machine: what a request, an instant or a fact about processes means for the deadline
 //! (L6 to L8). Pure: no clock, no I/O; the loop in [`super::run`] performs what it returns.
 
+use super::facts::{Action, Asker, ClientId, Input};
 use super::frame::cut_text;
 use super::protocol::{
-    FenceOutcome, FenceReason, GuardState, Notice, Postmaster, Refusal, Reply, Request, RequestNumber, Status,
+    FenceOutcome, FenceReason, GuardState, Notice, Postmaster, Refusal, Reply, Request, Status,
 };
 use crate::core::{Incarnation, Nanos, Term};
 use pgfo_replay::BootNanos;
@@ -16,88 +17,6 @@ pub const ARM_AHEAD_MAX: Nanos = Nanos(600 * 1_000_000_000);
 pub const STALL_MAX: Nanos = Nanos::from_millis(1_000);
 /// Pause between passes of a fence that is not complete.
 pub const FENCE_RETRY: Nanos = Nanos::from_millis(200);
-
-/// One connection, as long as the guard lives; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub u64);
-
-/// Who waits for a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// The connection.
-    pub client: ClientId,
-    /// Its number for the request.
-    pub number: RequestNumber,
-}
-
-/// What arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Time passed.
-    Instant,
-    /// A client asked.
-    Asked(Asker, Request),
-    /// A client's connection ended. No deadline depends on it.
-    ClientGone(ClientId),
-    /// A look at the data directory: the seal (none: could not look), and the postmaster, if any.
-    Looked {
-        /// Whether the seal is there.
-        sealed: Option<bool>,
-        /// The postmaster found, verified and watched.
-        postmaster: Option<Postmaster>,
-    },
-    /// The watched postmaster ended.
-    PostmasterEnded(Postmaster),
-    /// A pass of the fence ended.
-    FenceEnded(FenceOutcome),
-    /// A seal without a fence was tried.
-    SealTried(Asker, Result<(), String>),
-    /// What a release depends on was looked up: the seal, and the processes left.
-    ReleaseChecked {
-        /// Who asked for the release.
-        asker: Asker,
-        /// The term to release.
-        term: Term,
-        /// Whether the seal is known to be there.
-        sealed: bool,
-        /// Processes left; `u32::MAX` if they could not be counted.
-        left: u32,
-    },
-    /// The clocks disagree about how much time passed: the host stood still for this long.
-    HostStalled(Nanos),
-    /// SIGTERM arrived.
-    TerminationAsked,
-}
-
-/// What the loop is to do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Fence now; `by`: when the lease ends, which bounds the grace given to PostgreSQL.
-    Fence {
-        /// Why, for the log.
-        why: FenceReason,
-        /// The end of the lease; none: no grace at all.
-        by: Option<BootNanos>,
-    },
-    /// Answer a request.
-    Reply(Asker, Reply),
-    /// Tell the subscribed clients.
-    Notify(Notice),
-    /// Subscribe a client to notices.
-    Subscribe(ClientId),
-    /// Tell one client only.
-    NotifyOne(ClientId, Notice),
-    /// Seal, without a fence, and report.
-    Seal(Asker),
-    /// Look up what a release depends on, and report.
-    CheckRelease(Asker, Term),
-    /// Look at the data directory soon.
-    Look,
-    /// A line for people.
-    Log(String),
-    /// End the process.
-    Exit,
-}
 
 /// The machine.
 #[derive(Clone, Debug)]
@@ -152,7 +71,9 @@ impl Machine {
     pub fn wake_at(&self) -> Option<BootNanos> {
         match &self.state {
             GuardState::Armed { deadline, .. } => Some(self.planned(*deadline)),
-            GuardState::Fenced { outcome: Some(outcome), .. } if !outcome.is_complete() => Some(self.retry_at),
+            GuardState::Fenced { outcome: Some(outcome), .. } if !outcome.is_complete() => {
+                Some(self.retry_at)
+            }
             _ => None,
         }
     }
@@ -228,7 +149,8 @@ impl Machine {
         }
         if let GuardState::Fenced { outcome: last, .. } = &mut self.state {
             let changed = last.as_ref().is_none_or(|l| {
-                (l.sealed, l.left, l.uninterruptible) != (outcome.sealed, outcome.left, outcome.uninterruptible)
+                (l.sealed, l.left, l.uninterruptible)
+                    != (outcome.sealed, outcome.left, outcome.uninterruptible)
             });
             *last = Some(outcome.clone());
             if changed {
@@ -238,7 +160,13 @@ impl Machine {
         out.push(Action::Look);
     }
 
-    fn looked(&mut self, now: BootNanos, sealed: Option<bool>, found: Option<Postmaster>, out: &mut Vec<Action>) {
+    fn looked(
+        &mut self,
+        now: BootNanos,
+        sealed: Option<bool>,
+        found: Option<Postmaster>,
+        out: &mut Vec<Action>,
+    ) {
         self.sealed = sealed;
         if let Some(old) = self.postmaster
             && found != Some(old)

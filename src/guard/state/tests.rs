@@ -1,7 +1,7 @@
 //! The machine's rules, one test each; time is a number of milliseconds.
 
 use super::*;
-use crate::guard::protocol::{ProcessId, StartTicks};
+use crate::guard::protocol::{ProcessId, RequestNumber, StartTicks};
 
 const DAEMON: ClientId = ClientId(1);
 const SUCCESSOR: ClientId = ClientId(2);
@@ -70,7 +70,14 @@ impl Guard {
         assert_eq!(reply(&self.ask(now, client, Request::Hello { incarnation })), Reply::Ok);
     }
 
-    fn arm_as(&mut self, now: u64, client: ClientId, inc: Incarnation, term: u64, deadline: u64) -> Vec<Action> {
+    fn arm_as(
+        &mut self,
+        now: u64,
+        client: ClientId,
+        inc: Incarnation,
+        term: u64,
+        deadline: u64,
+    ) -> Vec<Action> {
         self.ask(now, client, Request::Arm { term: Term(term), deadline: ms(deadline), incarnation: inc })
     }
 
@@ -141,7 +148,10 @@ fn whatever_arrives_after_the_deadline_the_fence_comes_first() {
         let actions = guard.step(9_000, input.clone());
         assert!(matches!(actions[1], Action::Fence { .. }), "{input:?}: {actions:?}");
         assert!(!actions.contains(&Action::Exit));
-        assert!(!matches!(reply_if_any(&actions), Some(Reply::Ok)) || matches!(input, Input::Asked(_, Request::Hello { .. })));
+        assert!(
+            !matches!(reply_if_any(&actions), Some(Reply::Ok))
+                || matches!(input, Input::Asked(_, Request::Hello { .. }))
+        );
         assert!(matches!(guard.0.state(), GuardState::Fenced { term: Term(3), .. }), "{input:?}");
     }
 }
@@ -300,7 +310,9 @@ fn what_comes_back_unsealed_after_a_fence_is_fenced_again() {
 fn an_armed_guard_lets_a_promotion_take_the_seal_off() {
     let mut guard = Guard::fenced(3);
     assert_eq!(guard.arm(5_000, 4, 9_000), Reply::Ok);
-    assert!(!fences(&guard.step(5_100, Input::Looked { sealed: Some(false), postmaster: Some(postmaster(7)) })));
+    assert!(!fences(
+        &guard.step(5_100, Input::Looked { sealed: Some(false), postmaster: Some(postmaster(7)) })
+    ));
 }
 
 #[test]
@@ -366,7 +378,9 @@ fn the_postmaster_is_told_of_once_when_seen_and_once_when_gone() {
     guard.step(6, look(Some(postmaster(8))));
     assert_eq!(guard.step(7, look(Some(postmaster(9)))), [gone(8, 7), seen(9)]);
     let watch = guard.ask(8, SUCCESSOR, Request::Watch);
-    assert!(watch.contains(&Action::NotifyOne(SUCCESSOR, Notice::PostmasterSeen { postmaster: postmaster(9) })));
+    assert!(
+        watch.contains(&Action::NotifyOne(SUCCESSOR, Notice::PostmasterSeen { postmaster: postmaster(9) }))
+    );
     assert!(watch.contains(&Action::Subscribe(SUCCESSOR)) && watch.contains(&Action::Look));
 }
 
