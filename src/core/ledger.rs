@@ -590,8 +590,13 @@ impl Ledger {
                 }
             }
             Observation::FreezeCompleted { term, outcome } => {
+                let mut outcome = outcome.clone();
+                if let FreezeOutcome::Frozen { settled, .. } = &mut outcome {
+                    // E4: the receiver ran since the postmaster started, so what it flushed is known.
+                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started);
+                }
                 if let Some(f) = self.freeze.as_mut().filter(|f| f.term == *term) {
-                    f.outcome = Some(outcome.clone());
+                    f.outcome = Some(outcome);
                 }
             }
             Observation::PromotionCompleted { outcome, .. } => {
@@ -604,6 +609,7 @@ impl Ledger {
                     self.promotion_failed_at = Some(self.now);
                 }
             }
+            Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
             Observation::LogStalled { .. } => self.log_stalled = true,
             Observation::LogRecovered => self.log_stalled = false,
             _ => {}
