@@ -13,7 +13,13 @@ pub(crate) const ROLE: &str = "pgfo";
 
 /// The template of this process, with what it was made by. Its directory goes with the process: a
 /// static is not dropped, its janitor cleans up.
-static TEMPLATE: Mutex<Option<(PathBuf, Option<String>, Arc<Template>)>> = Mutex::new(None);
+static TEMPLATE: Mutex<Option<Made>> = Mutex::new(None);
+
+struct Made {
+    postgres_dir: PathBuf,
+    user: Option<String>,
+    template: Arc<Template>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -24,14 +30,15 @@ impl Template {
     /// Returns the template of this process, made now if this is the first use.
     pub(crate) fn shared(postgres_dir: &Path, user: Option<&str>) -> Result<Arc<Self>> {
         let mut slot = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((dir, owner, template)) = slot.as_ref()
-            && dir == postgres_dir
-            && owner.as_deref() == user
+        if let Some(made) = slot.as_ref()
+            && made.postgres_dir == postgres_dir
+            && made.user.as_deref() == user
         {
-            return Ok(Arc::clone(template));
+            return Ok(Arc::clone(&made.template));
         }
         let template = Arc::new(Self::make(postgres_dir, user)?);
-        *slot = Some((postgres_dir.to_path_buf(), user.map(str::to_owned), Arc::clone(&template)));
+        let (postgres_dir, user) = (postgres_dir.to_path_buf(), user.map(str::to_owned));
+        *slot = Some(Made { postgres_dir, user, template: Arc::clone(&template) });
         Ok(template)
     }
 
