@@ -1,8 +1,6 @@
 # What can be done here, by name. Nothing here edits a file of the repository.
 
 CARGO ?= cargo
-# Bounds how many PostgreSQL clusters the tests run at once, over all their processes.
-export PGFO_CLUSTER_SLOTS ?= 2
 
 .PHONY: help setup demo test verify
 

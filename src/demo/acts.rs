@@ -95,13 +95,20 @@ pub const ACTS: [Act; 4] = [
 /// When PostgreSQL or the daemon's program can't be found. What fails within an act is in its report.
 pub fn run(options: &DemoOptions) -> Result<DemoReport> {
     super::interrupt::clean_up_on_interrupt()?;
+    run_acts(options, &ACTS)
+}
+
+/// Plays some acts; as [`run`], but leaves signals to the caller.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_acts(options: &DemoOptions, acts: &[Act]) -> Result<DemoReport> {
     let postgres = PostgresBin::find(options.postgres_bin.as_deref())?;
     let own = std::env::current_exe().map_err(|e| DemoError::State(format!("cannot find this program: {e}")));
     let pgfo = options.pgfo.clone().map_or_else(|| own, Ok)?;
-    let stage = Stage { options, postgres, pgfo };
-    let acts: Vec<ActReport> =
-        ACTS.iter().enumerate().map(|(index, act)| stage.play(index + 1, *act)).collect();
-    let report = DemoReport::new(acts);
+    let stage = Stage { options, postgres, pgfo, acts: acts.len() };
+    let reports = acts.iter().enumerate().map(|(index, act)| stage.play(index + 1, *act)).collect();
+    let report = DemoReport::new(reports);
     stage.say(|| report.tell());
     Ok(report)
 }
@@ -110,6 +117,7 @@ struct Stage<'a> {
     options: &'a DemoOptions,
     postgres: PostgresBin,
     pgfo: PathBuf,
+    acts: usize,
 }
 
 impl Stage<'_> {
@@ -123,7 +131,7 @@ impl Stage<'_> {
         let mut report = ActReport::new(act);
         self.say(|| {
             let members = describe(act);
-            anstream::println!("{BOLD}Act {number} of {}: {members}{BOLD:#}", ACTS.len());
+            anstream::println!("{BOLD}Act {number} of {}: {members}{BOLD:#}", self.acts);
         });
         if let Err(error) = self.perform(act, &mut report) {
             report.error = Some(error.to_string());

@@ -2,7 +2,7 @@
 //! `pgfo status` and PostgreSQL say what is so.
 
 use super::builder::Builder;
-use super::daemon::LogFollower;
+use super::daemon::{LogFollower, LogMark};
 use super::error::{DemoError, Result};
 use super::node::Node;
 use super::sandbox::Sandbox;
@@ -166,19 +166,20 @@ impl Cluster {
         self.data_nodes().filter(|node| matches!(node.is_in_recovery(), Ok(false))).collect()
     }
 
-    /// Waits until a line of `node`'s daemon log, written since its start, satisfies `predicate`.
-    /// Lines that are no JSON are skipped.
+    /// Waits until a line of `node`'s daemon log, written after `since`, satisfies `predicate`. Lines
+    /// that are no JSON are skipped.
     ///
     /// # Errors
     /// When the deadline passes.
     pub fn wait_log(
         &self,
         node: &Node,
+        since: LogMark,
         what: &str,
         deadline: Deadline,
         mut predicate: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
-        let mut follower = LogFollower::from_start(node.daemon_log());
+        let mut follower = LogFollower::since(node.daemon_log(), since);
         self.wait_until(&format!("{what} in the log of {}", node.name()), deadline, || {
             let lines = follower.new_lines();
             let mut values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -3,14 +3,13 @@
 
 use super::error::{DemoError, Result};
 use super::node::Node;
-use super::processes::{self, Process, Signal};
+use super::processes::{self, NODE_MARK, Process, Signal};
 use super::sandbox::{Sandbox, tail};
 use super::status::Status;
 use super::wait::{Deadline, Look, poll};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{MutexGuard, PoisonError};
@@ -77,9 +76,9 @@ impl Node {
         let mut command = self.pgfo_command()?;
         command.arg("daemon").arg("--config").arg(self.config_file());
         // Its own group: Ctrl-C at the terminal is for the demo, which then ends the daemons.
-        command.stdout(stdout).stderr(stderr).process_group(0);
-        let child = command.spawn().map_err(DemoError::io("start the daemon of", self.dir()))?;
-        processes::claim(child.id());
+        command.stdout(stdout).stderr(stderr);
+        let child = processes::spawn_claimed(&mut command);
+        let child = child.map_err(DemoError::io("start the daemon of", self.dir()))?;
         *slot = Some(RunningDaemon { child });
         Ok(())
     }
@@ -133,19 +132,13 @@ impl Node {
         process.is_some_and(|found| !found.is_stopped() && !found.is_dead())
     }
 
-    /// Returns the numbers of the guard's processes: those that name the node's configuration file,
-    /// or its run directory, and are not the daemon.
+    /// Returns the numbers of the guard's processes: those of the node, apart from the daemon, with
+    /// `guard` among their arguments.
     #[must_use]
     pub fn guard_pids(&self) -> Vec<u32> {
         let daemon = self.daemon_pid();
-        let run = self.dir().join("run");
-        let ours = |argument: &String| {
-            argument.contains(&*self.config_file().to_string_lossy())
-                || argument.contains(&*run.to_string_lossy())
-        };
         let all = processes::below(self.dir()).into_iter();
-        all.filter(|process| process.arguments.iter().any(ours))
-            .filter(|process| process.arguments.iter().any(|argument| argument.starts_with("guard")))
+        all.filter(|process| process.arguments.iter().any(|argument| argument.starts_with("guard")))
             .filter_map(|process| u32::try_from(process.pid.as_raw_nonzero().get()).ok())
             .filter(|pid| Some(*pid) != daemon)
             .collect()
@@ -155,6 +148,12 @@ impl Node {
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {
         self.dir().join("daemon.log")
+    }
+
+    /// Returns the present end of the daemon's log, to wait for what is logged from now on.
+    #[must_use]
+    pub fn log_mark(&self) -> LogMark {
+        LogMark(std::fs::metadata(self.daemon_log()).map_or(0, |found| found.len()))
     }
 
     /// Returns the end of the daemon's log, for an error.
@@ -200,7 +199,8 @@ impl Node {
         let none = || DemoError::State("this cluster was built without daemons".into());
         let pgfo = self.pgfo.as_ref().ok_or_else(none)?;
         let mut command = self.sandbox.command(&pgfo.program);
-        command.current_dir(self.dir()).envs(pgfo.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.dir()).env(NODE_MARK, self.dir());
+        command.envs(pgfo.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
@@ -293,6 +293,15 @@ fn read_all(pipe: impl Read) -> Vec<u8> {
     bytes
 }
 
+/// A place in a daemon's log, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogMark(u64);
+
+impl LogMark {
+    /// The start of the log: every line counts.
+    pub const START: Self = Self(0);
+}
+
 /// Reads a growing log line by line, from a place on.
 #[derive(Debug)]
 pub(crate) struct LogFollower {
@@ -301,8 +310,8 @@ pub(crate) struct LogFollower {
 }
 
 impl LogFollower {
-    pub(crate) fn from_start(path: PathBuf) -> Self {
-        Self { path, offset: 0 }
+    pub(crate) fn since(path: PathBuf, mark: LogMark) -> Self {
+        Self { path, offset: mark.0 }
     }
 
     /// Returns the whole lines written since the last look; none if the file isn't there yet.

@@ -31,6 +31,7 @@ mod wait;
 pub use builder::{Auth, Builder};
 pub use client::{Client, ClientOptions};
 pub use cluster::{Cluster, ReplayOutcome};
+pub use daemon::LogMark;
 pub use error::{DemoError, Result};
 pub use interrupt::clean_up_on_interrupt;
 pub use ledger::{Ack, AckKey, Ledger, Outage};

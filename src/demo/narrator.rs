@@ -5,7 +5,6 @@ use super::cluster::Cluster;
 use super::daemon::LogFollower;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -31,8 +30,11 @@ pub(super) struct Narrator {
 impl Narrator {
     /// Starts to tell what is logged from `fault` on.
     pub(super) fn start(cluster: &Cluster, fault: SystemTime) -> Self {
-        let logs: Vec<(String, PathBuf)> =
-            cluster.nodes().iter().map(|node| (node.name().to_owned(), node.daemon_log())).collect();
+        // Lines that are there already tell of the start, and may have no time of their own.
+        let nodes = cluster.nodes().iter();
+        let logs: Vec<(String, LogFollower)> = nodes
+            .map(|node| (node.name().to_owned(), LogFollower::since(node.daemon_log(), node.log_mark())))
+            .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || follow(logs, fault, &stopped));
@@ -51,9 +53,7 @@ impl Drop for Narrator {
     }
 }
 
-fn follow(logs: Vec<(String, PathBuf)>, fault: SystemTime, stopped: &AtomicBool) {
-    let mut logs: Vec<(String, LogFollower)> =
-        logs.into_iter().map(|(name, path)| (name, LogFollower::from_start(path))).collect();
+fn follow(mut logs: Vec<(String, LogFollower)>, fault: SystemTime, stopped: &AtomicBool) {
     loop {
         // Looked at before reading, so that what was logged until the stop is told.
         let last_look = stopped.load(Ordering::Relaxed);

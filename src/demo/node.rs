@@ -3,7 +3,7 @@
 
 use super::daemon::{Pgfo, RunningDaemon};
 use super::error::{DemoError, Result};
-use super::processes::Process;
+use super::processes::{NODE_MARK, Process};
 use super::sandbox::{Sandbox, tail};
 use super::session::{Rows, Session};
 use super::template::ROLE;
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// A start includes crash recovery.
 const START_WITHIN_SECS: u64 = 60;
+/// Between `pg_ctl`'s return and the postmaster's lock file, on a loaded machine.
+const STARTED_OR_FAILED_AFTER: Duration = Duration::from_secs(3);
 /// A fresh connection on loopback takes milliseconds; a frozen node never answers.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The harness' own questions are small.
@@ -185,21 +187,25 @@ impl Node {
         self.sandbox.run("pg_ctl", |command| {
             command.args(["start", "--no-wait", "--silent", "--pgdata"]).arg(&postgres.data);
             command.arg("--log").arg(&postgres.log);
+            command.env(NODE_MARK, &self.dir);
             // A pipe of ours would stay open as long as PostgreSQL runs.
             command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         })?;
-        let started = poll(Deadline::secs(START_WITHIN_SECS), || match self.session() {
+        let deadline = Deadline::secs(START_WITHIN_SECS);
+        // A moment passes before the lock file is there; after it, no postmaster is a failed one.
+        let settled = Deadline::after(STARTED_OR_FAILED_AFTER);
+        let started = poll(deadline, || match self.session() {
             Ok(_session) => Look::Done(Ok(())),
+            Err(error) if settled.has_passed() && !self.is_postgres_running() => {
+                Look::Done(Err(error.to_string()))
+            }
             Err(error) => Look::NotYet(error.to_string()),
         });
-        started.unwrap_or_else(|seen| {
-            let log = std::fs::read_to_string(&postgres.log).unwrap_or_default();
-            Err(DemoError::TimedOut {
-                what: format!("{} to start", self.name),
-                within_ms: u128::from(START_WITHIN_SECS) * 1_000,
-                last_seen: seen,
-                evidence: tail(&log).to_owned(),
-            })
+        started.and_then(|ended| ended).map_err(|last_seen| DemoError::TimedOut {
+            what: format!("{} to start", self.name),
+            within_ms: deadline.elapsed().as_millis(),
+            last_seen,
+            evidence: self.postgres_log_tail(),
         })
     }
 

@@ -1,11 +1,16 @@
 //! The processes below a directory: finding, signalling, and reaping those whose parents were
-//! killed. Must never touch a process that neither runs in the directory nor names it.
+//! killed. Must never touch a process that neither runs in the directory, nor names it,
+//! nor was started by one that did.
 
 use super::error::{DemoError, Result};
 use super::wait::{Deadline, Look, poll};
 use rustix::process::{Pid, WaitOptions};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +21,9 @@ pub use rustix::process::Signal;
 const REAP_INTERVAL: Duration = Duration::from_millis(15);
 /// SIGKILL takes effect within milliseconds, except in uninterruptible sleep on a busy disk.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The environment variable that marks what a node's processes start: its value is the node's directory.
+pub(crate) const NODE_MARK: &str = "PGFO_DEMO_NODE";
 
 /// One line of the process table.
 #[derive(Clone, Debug)]
@@ -54,8 +62,20 @@ impl Process {
         if self.cwd.as_ref().is_some_and(|cwd| cwd.starts_with(dir)) {
             return true;
         }
-        let dir = dir.to_string_lossy();
-        self.arguments.iter().any(|argument| names(argument, &dir))
+        let named = dir.to_string_lossy();
+        self.arguments.iter().any(|argument| names(argument, &named)) || self.is_marked(dir)
+    }
+
+    /// Returns true if it inherited the mark of a node below `dir`: a guard runs in `/`, and a hook's
+    /// command line may hold anything.
+    fn is_marked(&self, dir: &Path) -> bool {
+        let path = format!("/proc/{}/environ", self.pid.as_raw_nonzero());
+        // Another user's environment can't be read, and another user's process is none of ours.
+        let environment = std::fs::read(path).unwrap_or_default();
+        let mut variables = environment.split(|byte| *byte == 0);
+        let mark =
+            variables.find_map(|variable| variable.strip_prefix(NODE_MARK.as_bytes())?.strip_prefix(b"="));
+        mark.is_some_and(|mark| Path::new(OsStr::from_bytes(mark)).starts_with(dir))
     }
 
     /// Returns true if it runs with `dir` as its working directory.
@@ -150,13 +170,17 @@ fn still_there(dir: &Path, verb: &str, seen: String) -> DemoError {
 /// Children in a process group of their own whose exit somebody waits for through `Child`.
 static WAITED_FOR: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Marks a child as waited for by its owner; the reaper leaves it alone until [`release`].
-pub(crate) fn claim(pid: u32) {
+/// Starts `command` in a process group of its own, as a child that its owner waits for: the reaper
+/// leaves it alone until [`release`].
+pub(crate) fn spawn_claimed(command: &mut Command) -> std::io::Result<Child> {
+    // Held while spawning: the reaper must not see a child that ends before it is marked.
     let mut set = WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner);
-    set.insert(i32::try_from(pid).unwrap_or(0));
+    let child = command.process_group(0).spawn()?;
+    set.insert(i32::try_from(child.id()).unwrap_or(0));
+    Ok(child)
 }
 
-/// Ends [`claim`], after the child was waited for.
+/// Ends the claim of [`spawn_claimed`], after the child was waited for.
 pub(crate) fn release(pid: u32) {
     let mut set = WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner);
     set.remove(&i32::try_from(pid).unwrap_or(0));

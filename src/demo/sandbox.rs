@@ -8,7 +8,6 @@ use super::postgres_bin::PostgresBin;
 use super::processes;
 use super::user::RunAs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +26,8 @@ read -r _ignored
 for p in /proc/[0-9]*; do
   cwd=$(readlink "$p/cwd" 2>/dev/null)
   args=$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)
-  case "$cwd/ $args" in *"$PGFO_SANDBOX/"*) kill -9 "${p#/proc/}" 2>/dev/null;; esac
+  mark=$(tr '\0' '\n' <"$p/environ" 2>/dev/null | grep '^PGFO_DEMO_NODE=')
+  case "$cwd/ $args $mark" in *"$PGFO_SANDBOX/"*) kill -9 "${p#/proc/}" 2>/dev/null;; esac
 done
 [ -n "$PGFO_SANDBOX_KEEP" ] || rm -rf "$PGFO_SANDBOX"
 "#;
@@ -175,15 +175,13 @@ impl Sandbox {
     fn spawn_janitor(&self) -> Result<Child> {
         let shell = Path::new("/bin/sh");
         let mut command = Command::new(shell);
-        command.args(["-c", JANITOR]).current_dir("/").process_group(0);
+        command.args(["-c", JANITOR]).current_dir("/");
         command.env("PGFO_SANDBOX", &self.root);
         if self.keep {
             command.env("PGFO_SANDBOX_KEEP", "1");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().map_err(DemoError::io("run", shell))?;
-        processes::claim(child.id());
-        Ok(child)
+        processes::spawn_claimed(&mut command).map_err(DemoError::io("run", shell))
     }
 }
 

@@ -32,6 +32,12 @@ impl Deadline {
         self.within
     }
 
+    /// Returns how much of it is over.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Returns true once it has passed.
     #[must_use]
     pub fn has_passed(&self) -> bool {
