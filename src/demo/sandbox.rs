@@ -23,12 +23,11 @@ const OUTPUT_BYTES_MAX: usize = 2_000;
 /// does not name it.
 const JANITOR: &str = r#"
 read -r _ignored
-for p in /proc/[0-9]*; do
-  cwd=$(readlink "$p/cwd" 2>/dev/null)
-  args=$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)
-  mark=$(tr '\0' '\n' <"$p/environ" 2>/dev/null | grep '^PGFO_DEMO_NODE=')
-  case "$cwd/ $args $mark" in *"$PGFO_SANDBOX/"*) kill -9 "${p#/proc/}" 2>/dev/null;; esac
-done
+{
+  find /proc/[0-9]*/cwd -maxdepth 0 -lname "$PGFO_SANDBOX/*"
+  grep -lsaF "$PGFO_SANDBOX/" /proc/[0-9]*/cmdline
+  grep -lsaF "PGFO_DEMO_NODE=$PGFO_SANDBOX/" /proc/[0-9]*/environ
+} 2>/dev/null | cut -d/ -f3 | sort -u | while read -r p; do kill -9 "$p" 2>/dev/null; done
 [ -n "$PGFO_SANDBOX_KEEP" ] || rm -rf "$PGFO_SANDBOX"
 "#;
 
