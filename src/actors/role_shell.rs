@@ -7,9 +7,9 @@
 use crate::core::{Role, role};
 use crate::events::{Actor as ActorName, Deadline, Decision, Event, EventLog, Record, Settings};
 use actix::prelude::*;
-use pgfo_replay::{BootNanos, Machine, Recovery, Seq};
+use pgfo_replay::{BootNanos, Recovery, Seq};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// More restarts than this within [`RESTART_WINDOW_NANOS`], and the role is quarantined: it would only
 /// fail again, and a member that votes every other time is worse than one that does not.
@@ -22,7 +22,7 @@ const WHY_CHARS_MAX: usize = 200;
 /// Deliver one record to the role.
 #[derive(Message)]
 #[rtype(result = "Answer")]
-pub struct Deliver(pub Rc<Record>);
+pub struct Deliver(pub Arc<Record>);
 
 /// The role's answer to one record.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Answer {
 #[rtype(result = "Result<u64, String>")]
 pub struct Rebuild {
     /// The log; everything appended must be readable.
-    pub log: Rc<EventLog<Event>>,
+    pub log: Arc<EventLog<Event>>,
     /// The batch under way, up to the record last delivered.
     pub batch: Vec<Record>,
     /// The record that the role failed on, if any.

@@ -10,7 +10,7 @@ use crate::os;
 use actix::prelude::*;
 use pgfo_replay::{Batch, Seq};
 use slog::{Logger, crit, error};
-use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// Batches whose effects wait for the disk. A stalled disk holds them back; more than this many binding
@@ -34,13 +34,13 @@ pub struct GetLedger;
 
 /// The log, to read from.
 #[derive(Message)]
-#[rtype(result = "Rc<EventLog<Event>>")]
+#[rtype(result = "Arc<EventLog<Event>>")]
 pub struct GetLog;
 
 /// What the sequencer works with.
 pub struct SequencerConfig {
     /// The log.
-    pub log: Rc<EventLog<Event>>,
+    pub log: Arc<EventLog<Event>>,
     /// The number of the next record.
     pub next: Seq,
     /// The roles, in the order of delivery.
@@ -57,7 +57,7 @@ pub struct SequencerConfig {
 
 /// The actor.
 pub struct Sequencer {
-    log: Rc<EventLog<Event>>,
+    log: Arc<EventLog<Event>>,
     next: Seq,
     roles: Vec<(ActorName, Addr<RoleShell>)>,
     ledger: Ledger,
@@ -218,13 +218,13 @@ impl Handler<Observe> for Sequencer {
 async fn deliver(
     mut batch: Batch<Event>,
     roles: Vec<(ActorName, Addr<RoleShell>)>,
-    log: Rc<EventLog<Event>>,
+    log: Arc<EventLog<Event>>,
     mut stored: watch::Receiver<Seq>,
     logger: Logger,
 ) -> (Vec<Record>, Vec<(crate::events::Deadline, pgfo_replay::BootNanos)>) {
     let mut deadlines = Vec::new();
     while let Some(record) = batch.current().cloned() {
-        let record = Rc::new(record);
+        let record = Arc::new(record);
         deadlines.clear();
         for (name, addr) in &roles {
             let answer = match addr.send(Deliver(record.clone())).await {
@@ -252,7 +252,7 @@ async fn rebuild(
     addr: &Addr<RoleShell>,
     batch: &Batch<Event>,
     without: Seq,
-    log: &Rc<EventLog<Event>>,
+    log: &Arc<EventLog<Event>>,
     stored: &mut watch::Receiver<Seq>,
     logger: &Logger,
 ) {
