@@ -89,7 +89,8 @@ fn large_records_are_kept() {
     let large = |seq: u64| {
         let mut record = record(seq);
         // Hard to compress, so that the store must take it as it is.
-        let text = (0..30_000_u64).map(|at| char::from(33 + ((at * at + seq) * 2_654_435_761 >> 7 & 63) as u8));
+        let text =
+            (0..30_000_u64).map(|at| char::from(33 + (((at * at + seq) * 2_654_435_761) >> 7 & 63) as u8));
         record.event = Event::Noted(text.collect());
         record
     };
@@ -236,9 +237,8 @@ fn the_queue_is_bounded_and_hands_the_batch_back() {
 async fn receipts_can_be_awaited_and_share_flushes() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
-    let receipts: Vec<_> = (1..=200)
-        .map(|seq| opened.log.append(records(seq..=seq), Durability::Flushed).unwrap())
-        .collect();
+    let receipts: Vec<_> =
+        (1..=200).map(|seq| opened.log.append(records(seq..=seq), Durability::Flushed).unwrap()).collect();
     for (receipt, seq) in receipts.into_iter().zip(1..) {
         assert_eq!(receipt.await, Ok(Seq(seq)));
     }

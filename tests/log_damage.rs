@@ -368,7 +368,8 @@ fn a_flat_file_cut_anywhere_is_found() {
     let mut flat = Vec::new();
     opened.log.export_to(Seq(1), &mut flat).unwrap();
     let file = dir.path().join("flat");
-    for end in (0..200).chain((200..flat.len()).step_by(flat.len() / 100)).chain(flat.len() - 50..flat.len()) {
+    for end in (0..200).chain((200..flat.len()).step_by(flat.len() / 100)).chain(flat.len() - 50..flat.len())
+    {
         std::fs::write(&file, &flat[..end]).unwrap();
         assert!(audit(&file).1.is_some(), "cut at {end}");
     }

@@ -26,7 +26,7 @@ fn child_that_appends_until_killed() {
     loop {
         let batch = records(seq + 1..=seq + 1 + seq % 5);
         seq = batch.last().unwrap().seq.0;
-        let durability = if seq % 7 == 0 { Durability::Flushed } else { Durability::Buffered };
+        let durability = if seq.is_multiple_of(7) { Durability::Flushed } else { Durability::Buffered };
         append_one(&opened.log, batch, durability).wait().unwrap();
         if durability == Durability::Flushed {
             writeln!(out, "acked {seq}").unwrap();
@@ -57,15 +57,14 @@ impl Appender {
         for line in self.lines.by_ref() {
             // The test harness prints before the child does, on the same line.
             let line = line.unwrap();
-            if let Some((_, number)) = line.split_once(&format!("{word} ")) {
-                if let Ok(number) = number.parse() {
-                    return Some(number);
-                }
+            if let Some((_, number)) = line.split_once(&format!("{word} "))
+                && let Ok(number) = number.parse()
+            {
+                return Some(number);
             }
         }
         None
     }
-
 }
 
 impl Drop for Appender {
@@ -174,7 +173,7 @@ fn a_full_disk_stalls_the_log_and_nothing_is_lost() {
         while !opened.log.stats().stalled {
             let batch = records(seq + 1..=seq + 3);
             seq += 3;
-            let durability = if seq % 2 == 0 { Durability::Flushed } else { Durability::Buffered };
+            let durability = if seq.is_multiple_of(2) { Durability::Flushed } else { Durability::Buffered };
             receipts.push((seq, append_one(&opened.log, batch, durability)));
         }
         // Buffered batches are still answered; flushed ones stay pending, however long it takes.

@@ -172,14 +172,7 @@ mod tests {
     use pgfo_replay::{BootNanos, WallNanos};
 
     fn record(event: String) -> Record<String> {
-        Record {
-            seq: Seq(7),
-            boot: BootNanos(1),
-            wall: WallNanos(-2),
-            actor: 3,
-            cause: Some(Seq(6)),
-            event,
-        }
+        Record { seq: Seq(7), boot: BootNanos(1), wall: WallNanos(-2), actor: 3, cause: Some(Seq(6)), event }
     }
 
     #[test]

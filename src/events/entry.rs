@@ -140,8 +140,7 @@ impl<'a> Packed<'a> {
     ) -> Result<(), String> {
         raw.clear();
         raw.reserve(self.raw_bytes);
-        let bytes =
-            unpacker.decompress_to_buffer(self.compressed, raw).map_err(|error| error.to_string())?;
+        let bytes = unpacker.decompress_to_buffer(self.compressed, raw).map_err(|error| error.to_string())?;
         if bytes != self.raw_bytes {
             return Err(format!("{bytes} bytes unpacked where {} were packed", self.raw_bytes));
         }
@@ -186,8 +185,7 @@ impl Header {
         };
         let mut before = [0; Hash::BYTES];
         before.copy_from_slice(&value[24..]);
-        let header =
-            Self { origin: Incarnation(number(8)), first: Seq(number(16)), before: Hash(before) };
+        let header = Self { origin: Incarnation(number(8)), first: Seq(number(16)), before: Hash(before) };
         if header.first.0 == 0 || (header.first == Seq(1) && header != Self::begin(header.origin)) {
             return Err("its start does not follow from its incarnation".to_string());
         }

@@ -47,8 +47,7 @@ fn install_hook() {
             });
             return;
         }
-        let of_sled =
-            std::thread::current().name().is_some_and(|name| name.starts_with(SLED_THREAD_PREFIX));
+        let of_sled = std::thread::current().name().is_some_and(|name| name.starts_with(SLED_THREAD_PREFIX));
         if of_sled && ACTIVE.load(Ordering::Relaxed) > 0 {
             return;
         }

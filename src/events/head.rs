@@ -69,10 +69,10 @@ pub(crate) fn read_head(path: &Path) -> io::Result<HeadFound> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
             Err(error) => return Err(error),
         }
-        if let Some((head, generation)) = decode(&bytes) {
-            if best.is_none_or(|(_, newest)| generation > newest) {
-                best = Some((head, generation));
-            }
+        if let Some((head, generation)) = decode(&bytes)
+            && best.is_none_or(|(_, newest)| generation > newest)
+        {
+            best = Some((head, generation));
         }
     }
     Ok(best.map_or(HeadFound::Damaged, |(head, generation)| HeadFound::Present(head, generation)))

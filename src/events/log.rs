@@ -156,21 +156,9 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
             .name("pgfo-log".to_string())
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Io { dir: dir.clone(), source })?;
-        let log = Self {
-            shared,
-            dir,
-            incarnation: head.incarnation,
-            jobs: Some(jobs),
-            thread: Some(thread),
-        };
+        let log = Self { shared, dir, incarnation: head.incarnation, jobs: Some(jobs), thread: Some(thread) };
         let last = (head.last >= started.header.first).then_some((head.last, head.hash));
-        Ok(Opened {
-            log,
-            condition: started.condition,
-            last,
-            incarnation: head.incarnation,
-            conditions,
-        })
+        Ok(Opened { log, condition: started.condition, last, incarnation: head.incarnation, conditions })
     }
 
     /// Hands a batch to the log's thread, to be stored atomically. Its records continue the log

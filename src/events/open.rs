@@ -115,8 +115,7 @@ pub(crate) fn start(dir: &Path, options: &LogOptions) -> Result<Started, OpenErr
         HeadFound::Absent | HeadFound::Damaged => 0,
     };
     let (store, checked, incarnation, condition) = opening.store(found.head())?;
-    let head =
-        Head { incarnation, origin: checked.header.origin, last: checked.last, hash: checked.hash };
+    let head = Head { incarnation, origin: checked.header.origin, last: checked.last, hash: checked.hash };
     // Put aside with its log, the old head is gone; its generation is continued all the same.
     let mut head_file = HeadFile::open(&dir.join(HEAD_NAME), generation).map_err(io_error)?;
     head_file.write(&head).map_err(io_error)?;

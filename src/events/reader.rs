@@ -288,11 +288,12 @@ impl<E: DeserializeOwned> LogReader<E> {
             return self.end_damage(last).map(Err);
         };
         Some(found.and_then(|(hash, record)| {
-            if let End::Head(head) = self.end {
-                if head.last == due && head.hash != hash {
-                    let what = DamageKind::HeadMismatch { found: hash, flushed: head.hash };
-                    return Err(Damage { seq: due, what });
-                }
+            if let End::Head(head) = self.end
+                && head.last == due
+                && head.hash != hash
+            {
+                let what = DamageKind::HeadMismatch { found: hash, flushed: head.hash };
+                return Err(Damage { seq: due, what });
             }
             record.map_err(|error| Damage { seq: due, what: DamageKind::Undecodable(error.to_string()) })
         }))

@@ -41,7 +41,8 @@ impl CopiedStore {
 
 impl EntrySource for CopiedStore {
     fn next_entry(&mut self, due: Verifier) -> Option<Result<Stored, Damage>> {
-        let stored = |(first, value): (Seq, sled::IVec)| Stored { first, value: value.to_vec(), before: None };
+        let stored =
+            |(first, value): (Seq, sled::IVec)| Stored { first, value: value.to_vec(), before: None };
         let unreadable =
             |error: StoreError| Damage { seq: due.next, what: DamageKind::Store(error.to_string()) };
         self.entries.next().map(|entry| entry.map(stored).map_err(unreadable))

@@ -239,11 +239,6 @@ impl Store {
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
-
-    #[cfg(test)]
-    pub(crate) fn raw_tree(&self) -> &Tree {
-        self.events.as_ref().unwrap()
-    }
 }
 
 impl Drop for Store {

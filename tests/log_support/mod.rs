@@ -27,7 +27,7 @@ pub fn record(seq: u64) -> Record<Event> {
         boot: BootNanos(boot),
         wall: WallNanos(1_790_000_000_000_000_000 + boot as i64),
         actor: (seq % 4) as u8,
-        cause: (seq % 3 == 0).then_some(Seq(seq - 1)),
+        cause: seq.is_multiple_of(3).then_some(Seq(seq - 1)),
         event: match seq % 10 {
             3 => Event::SuspicionRaised { failures: (seq % 5) as u8 },
             9 => Event::Noted(format!("vote refused, record {seq}")),
@@ -46,7 +46,10 @@ pub fn records(range: std::ops::RangeInclusive<u64>) -> Vec<Record<Event>> {
 
 /// Opens the log without packing.
 pub fn open(dir: &Path) -> Opened<Event> {
-    open_with(dir, PackOptions { start_records: u64::MAX / 2, force_records: u64::MAX / 2, ..PackOptions::default() })
+    open_with(
+        dir,
+        PackOptions { start_records: u64::MAX / 2, force_records: u64::MAX / 2, ..PackOptions::default() },
+    )
 }
 
 pub fn open_with(dir: &Path, pack: PackOptions) -> Opened<Event> {
@@ -58,8 +61,7 @@ pub fn append(log: &Log, range: std::ops::RangeInclusive<u64>, size: usize) {
     let all = records(range);
     let mut batches = all.chunks(size).peekable();
     while let Some(batch) = batches.next() {
-        let durability =
-            if batches.peek().is_some() { Durability::Buffered } else { Durability::Flushed };
+        let durability = if batches.peek().is_some() { Durability::Buffered } else { Durability::Flushed };
         append_one(log, batch.to_vec(), durability).wait().unwrap();
     }
 }
