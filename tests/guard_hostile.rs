@@ -205,6 +205,11 @@ async fn the_guard_inside_the_daemon_fences_too() {
     let fenced = expect_notice(&mut events, |n| matches!(n, Notice::Fenced { .. })).await;
     assert!(matches!(fenced, Notice::Fenced { outcome } if outcome.is_complete()));
     assert!(now() < deadline && bed.processes().is_empty());
+    // It would seal for as long as this process lives; stood down, it ends with its client.
+    daemon.stand_down().await;
+    drop(daemon);
+    let end = async { while events.recv().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the guard's thread ends");
 }
 
 #[tokio::test]

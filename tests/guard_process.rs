@@ -190,6 +190,8 @@ async fn a_release_needs_a_sealed_and_empty_data_directory() {
     assert_eq!(daemon.arm(1, now().plus_nanos(60_000_000_000)).await, Reply::Ok);
     let release = || ask(&daemon.client, Request::Release { term: Term(1) });
     bed.stop_postgres();
+    assert_eq!(release().await.unwrap(), Reply::Refused(Refusal::NotSealed));
+    assert!(!seal::is_sealed(&bed.data_dir()).unwrap(), "asking for a release seals nothing");
     assert_eq!(ask(&daemon.client, Request::SealOnly).await.unwrap(), Reply::Ok);
     bed.start_postgres();
     assert!(matches!(release().await.unwrap(), Reply::Refused(Refusal::ProcessesLeft { .. })));

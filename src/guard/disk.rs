@@ -108,6 +108,32 @@ impl Disk {
         newest
     }
 
+    /// Looks, and waits for the disk for at most `within`; returns whether the seal is known to be
+    /// there. Creates nothing.
+    pub(super) fn is_sealed(&mut self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        // An older look may be on its way: the first answer must not be taken for the one asked here.
+        while self.look_waits {
+            match self.done.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Done::Looked(_)) => self.look_waits = false,
+                Ok(Done::Sealed(..)) => {}
+                Err(_) => return false,
+            }
+        }
+        self.look();
+        while self.look_waits {
+            match self.done.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Done::Looked(sight)) => {
+                    self.look_waits = false;
+                    return sight.sealed.is_ok_and(|sealed| sealed);
+                }
+                Ok(Done::Sealed(..)) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// Seals, and waits for the disk for at most `within`. Looks made before are dropped.
     pub(super) fn seal(&mut self, within: Duration) -> SealResult {
         let until = Instant::now() + within;
@@ -172,6 +198,18 @@ fn read_postmaster_pid(path: &Path) -> Option<ProcessId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn asking_for_the_seal_creates_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::start(&DataDir::resolve(dir.path()).unwrap()).unwrap();
+        let patience = Duration::from_secs(5);
+        disk.look();
+        assert!(!disk.is_sealed(patience));
+        assert!(!seal::is_sealed(dir.path()).unwrap());
+        seal::seal(dir.path()).unwrap();
+        assert!(disk.is_sealed(patience));
+    }
 
     #[test]
     fn seals_and_looks() {

@@ -326,10 +326,10 @@ impl Loop {
         Duration::from_nanos(left.min(SEAL_WAIT_MAX.0))
     }
 
-    /// Sealing again is how the flushed seal is verified: harmless, and bounded by the same thread.
+    /// A seal that is there is flushed once more; one that is not is not made here, since a release of
+    /// an older term may arrive beside a primary of a later one.
     fn check_release(&mut self, asker: Asker, term: Term) -> Input {
-        let sealed =
-            matches!(self.disk.seal(self.seal_wait()), SealResult::Sealed(super::seal::Sealed::Already));
+        let sealed = self.disk.is_sealed(self.seal_wait()) && self.seal().is_ok();
         let left = (0..fence::EMPTY_SCANS_MIN)
             .map(|_| procs::scan(&self.dir).map_or(u32::MAX, |f| u32::try_from(f.len()).unwrap_or(u32::MAX)))
             .max()
