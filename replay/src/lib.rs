@@ -14,6 +14,6 @@ mod stamp;
 pub use audit::{Auditor, Divergence, Failures};
 pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
 pub use machine::Machine;
-pub use recover::Recovery;
 pub use record::{Record, RecordKind};
+pub use recover::Recovery;
 pub use stamp::{BootNanos, Seq, WallNanos};

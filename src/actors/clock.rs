@@ -3,7 +3,7 @@
 
 use super::sequencer::Observer;
 use crate::core::Nanos;
-use crate::events::{Deadline, EventLog, Event, Observation};
+use crate::events::{Deadline, Event, EventLog, Observation};
 use crate::os;
 use pgfo_replay::BootNanos;
 use std::collections::BTreeMap;
@@ -50,7 +50,8 @@ impl Clock {
         loop {
             let waits = self.waits.borrow_and_update().clone();
             fired.retain(|deadline, at| waits.contains(&(*deadline, *at)));
-            let pending = waits.iter().filter(|(d, at)| fired.get(d) != Some(at)).min_by_key(|(_, at)| *at).copied();
+            let pending =
+                waits.iter().filter(|(d, at)| fired.get(d) != Some(at)).min_by_key(|(_, at)| *at).copied();
             let Some((deadline, at)) = pending else {
                 if self.waits.changed().await.is_err() {
                     return;

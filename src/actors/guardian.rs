@@ -43,7 +43,11 @@ impl Guardian {
         }
     }
 
-    fn expect<E: std::fmt::Display>(&self, name: &str, answer: Result<Result<(), E>, tokio::time::error::Elapsed>) {
+    fn expect<E: std::fmt::Display>(
+        &self,
+        name: &str,
+        answer: Result<Result<(), E>, tokio::time::error::Elapsed>,
+    ) {
         let why = match answer {
             Ok(Ok(())) => return,
             Ok(Err(gone)) => gone.to_string(),

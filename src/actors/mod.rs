@@ -11,12 +11,12 @@ mod prober;
 mod role_shell;
 mod sequencer;
 
-pub use clock::{Clock, ClockHandle};
+pub use clock::{Clock, ClockHandle, beat};
 pub use guardian::Guardian;
-pub use hands::Hands;
-pub use operator::{OperatorConfig, Perform, PostgresOperator};
+pub use hands::{DaemonOrder, Hands};
+pub use operator::{GuardReached, OperatorConfig, Perform, PostgresOperator, Reconfigure};
 pub use peers::{Envelope, listen_to_peers};
 pub use postmaster::watch_postmaster;
-pub use prober::{HeartbeatProber, Massage, ProbeTargets, WatchPrimary};
+pub use prober::{HeartbeatProber, Massage, ProbeTargets, Retime, WatchPrimary};
 pub use role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig};

@@ -5,8 +5,8 @@ use super::role_shell::Ping;
 use super::sequencer::Observer;
 use crate::core::{BootNanos, Effect, Lsn, MemberId, Nanos, Term};
 use crate::events::{
-    Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, GuardReport, Observation,
-    ProbeReport, PromotionOutcome,
+    Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, GuardReport,
+    Observation, ProbeReport, PromotionOutcome,
 };
 use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::guard::{GuardClient, GuardEvent, GuardEvents};
@@ -143,7 +143,12 @@ impl PostgresOperator {
         self.under_way = Some(actix::spawn(operation));
     }
 
-    fn ask_guard(&self, request: Request, within: Duration, then: impl FnOnce(Result<Reply, String>) -> Option<Observation> + 'static) {
+    fn ask_guard(
+        &self,
+        request: Request,
+        within: Duration,
+        then: impl FnOnce(Result<Reply, String>) -> Option<Observation> + 'static,
+    ) {
         let guard = self.guard.clone();
         let observer = self.tools.observer.clone();
         let lost = self.lost_guard.clone();
@@ -165,16 +170,20 @@ impl PostgresOperator {
     fn arm(&self, term: Term, until: BootNanos) {
         let incarnation = self.process;
         let logger = self.tools.logger.clone();
-        self.ask_guard(Request::Arm { term, deadline: until, incarnation }, GUARD_ANSWER_MAX, move |answer| {
-            Some(Observation::GuardReported(match answer {
-                Ok(Reply::Ok) => GuardReport::Armed { term, until },
-                Ok(Reply::Refused(why)) => {
-                    warn!(logger, "the guard refused a deadline"; "why" => %why);
-                    GuardReport::Refused { term }
-                }
-                Ok(_) | Err(_) => GuardReport::Lost,
-            }))
-        });
+        self.ask_guard(
+            Request::Arm { term, deadline: until, incarnation },
+            GUARD_ANSWER_MAX,
+            move |answer| {
+                Some(Observation::GuardReported(match answer {
+                    Ok(Reply::Ok) => GuardReport::Armed { term, until },
+                    Ok(Reply::Refused(why)) => {
+                        warn!(logger, "the guard refused a deadline"; "why" => %why);
+                        GuardReport::Refused { term }
+                    }
+                    Ok(_) | Err(_) => GuardReport::Lost,
+                }))
+            },
+        );
     }
 
     fn release(&self, term: Term) {
@@ -227,7 +236,8 @@ impl PostgresOperator {
 }
 
 fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
-    let left = (o.left > 0).then(|| format!("{} processes left, {} uninterruptible", o.left, o.uninterruptible));
+    let left =
+        (o.left > 0).then(|| format!("{} processes left, {} uninterruptible", o.left, o.uninterruptible));
     FenceOutcome {
         sealed: o.sealed,
         nothing_left: o.left == 0,
@@ -287,7 +297,9 @@ impl Handler<GuardReached> for PostgresOperator {
                     };
                     observer.tell(Observation::GuardReported(GuardReport::Present { armed })).await;
                 }
-                (hello, status) => warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status),
+                (hello, status) => {
+                    warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
+                }
             }
             while let Some(event) = events.recv().await {
                 match event {
@@ -298,7 +310,9 @@ impl Handler<GuardReached> for PostgresOperator {
                         warn!(logger, "the guard fences"; "why" => ?why);
                     }
                     GuardEvent::Notice(notice) => info!(logger, "the guard says"; "what" => ?notice),
-                    GuardEvent::Lagged { missed } => warn!(logger, "notices of the guard were lost"; "missed" => missed),
+                    GuardEvent::Lagged { missed } => {
+                        warn!(logger, "notices of the guard were lost"; "missed" => missed)
+                    }
                     GuardEvent::Disconnected { why } => {
                         warn!(logger, "lost the guard"; "why" => why);
                         observer.tell(Observation::GuardReported(GuardReport::Lost)).await;
@@ -384,7 +398,9 @@ impl Tools {
                         settled: frozen.startup_wait.has_replayed_local_wal(),
                         system_id,
                     },
-                    None => FreezeOutcome::NotObserved { why: "its system identifier can't be read".to_owned() },
+                    None => {
+                        FreezeOutcome::NotObserved { why: "its system identifier can't be read".to_owned() }
+                    }
                 }
             }
             Outcome::Failed { why } | Outcome::Unknown { why } => self.not_frozen(why),
@@ -426,7 +442,8 @@ impl Tools {
         );
         write_private(&path, &text).map_err(|e| format!("can't save {}: {e}", path.display()))?;
         let environment = crate::postgres::Environment::of_process();
-        let redacted = ConnInfo::parse(&conninfo, &environment).map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
+        let redacted = ConnInfo::parse(&conninfo, &environment)
+            .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
         *self.upstream.borrow_mut() = Some(settings);
         self.observer.tell(Observation::UpstreamRecorded { primary_conninfo: redacted }).await;
         Ok(())
@@ -534,8 +551,12 @@ impl Tools {
             commands.push(run.clone());
             return match end {
                 CommandEnd::Exited(0) => self.await_streaming(timeline, deadline).await,
-                CommandEnd::Exited(_) | CommandEnd::NotStarted(_) => FollowOutcome::Failed { why: ended(&run) },
-                CommandEnd::Signalled(_) | CommandEnd::TimedOut => FollowOutcome::Unknown { why: ended(&run) },
+                CommandEnd::Exited(_) | CommandEnd::NotStarted(_) => {
+                    FollowOutcome::Failed { why: ended(&run) }
+                }
+                CommandEnd::Signalled(_) | CommandEnd::TimedOut => {
+                    FollowOutcome::Unknown { why: ended(&run) }
+                }
             };
         }
         self.point_at(primary, timeline, deadline).await
@@ -548,7 +569,9 @@ impl Tools {
         deadline: Instant,
     ) -> FollowOutcome {
         let Some((name, conninfo)) = self.config.upstreams.get(&upstream) else {
-            return FollowOutcome::Failed { why: "the primary has no conninfo in the configuration".to_owned() };
+            return FollowOutcome::Failed {
+                why: "the primary has no conninfo in the configuration".to_owned(),
+            };
         };
         let target = crate::postgres::FollowTarget {
             primary_conninfo: conninfo.to_libpq_string(&self.config.name),
@@ -569,17 +592,24 @@ impl Tools {
         }
     }
 
-    async fn await_streaming(&self, timeline: Option<crate::core::Timeline>, deadline: Instant) -> FollowOutcome {
+    async fn await_streaming(
+        &self,
+        timeline: Option<crate::core::Timeline>,
+        deadline: Instant,
+    ) -> FollowOutcome {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
             if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome) {
-                if let Some(t) = a.timeline.filter(|t| a.streaming && timeline.is_none_or(|wanted| wanted == *t)) {
+                if let Some(t) =
+                    a.timeline.filter(|t| a.streaming && timeline.is_none_or(|wanted| wanted == *t))
+                {
                     return FollowOutcome::Streaming { timeline: t, lsn: a.received };
                 }
             }
             if Instant::now() >= deadline {
-                let why = "follow_command succeeded, but the WAL receiver does not stream on the new timeline";
+                let why =
+                    "follow_command succeeded, but the WAL receiver does not stream on the new timeline";
                 return FollowOutcome::Unknown { why: why.to_owned() };
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -600,7 +630,12 @@ impl Tools {
         self.observer.tell(Observation::CatchUpCompleted { term, outcome }).await;
     }
 
-    async fn await_position(&self, timeline: crate::core::Timeline, until: Lsn, deadline: Instant) -> FollowOutcome {
+    async fn await_position(
+        &self,
+        timeline: crate::core::Timeline,
+        until: Lsn,
+        deadline: Instant,
+    ) -> FollowOutcome {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
@@ -627,7 +662,9 @@ impl Tools {
             let until = std::time::Instant::now() + FENCE_ANSWER_MAX;
             match tokio::task::spawn_blocking(move || sweep(&dir, until)).await {
                 Ok(Sweep::Gone { killed, .. }) => (true, killed, None),
-                Ok(Sweep::Remains { killed, left }) => (false, killed, Some(format!("{} processes left", left.len()))),
+                Ok(Sweep::Remains { killed, left }) => {
+                    (false, killed, Some(format!("{} processes left", left.len())))
+                }
                 Ok(Sweep::Unknown(e)) => (false, 0, Some(e.to_string())),
                 Err(e) => (false, 0, Some(e.to_string())),
             }
@@ -670,7 +707,8 @@ impl Tools {
                 return (run, CommandEnd::NotStarted(0));
             }
         };
-        let report = run_command(&line, &[("PGFO_MEMBER", &self.config.name), ("PGDATA", &data)], deadline).await;
+        let report =
+            run_command(&line, &[("PGFO_MEMBER", &self.config.name), ("PGDATA", &data)], deadline).await;
         let (exit_code, signal, timed_out) = match report.end {
             CommandEnd::Exited(code) => (Some(code), None, false),
             CommandEnd::Signalled(signal) => (None, Some(signal), false),
@@ -679,7 +717,8 @@ impl Tools {
         };
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let output = report.output_tail.chars().map(printable).take(OUTPUT_CHARS_MAX).collect();
-        let run = CommandRun { name: name.to_owned(), exit_code, signal, timed_out, took: report.took, output };
+        let run =
+            CommandRun { name: name.to_owned(), exit_code, signal, timed_out, took: report.took, output };
         (run, report.end)
     }
 

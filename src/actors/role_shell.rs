@@ -158,7 +158,8 @@ impl Handler<Ping> for RoleShell {
 /// Returns what a panic said.
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// With the feature, `PGFO_PANIC=voter:VoteRequested` makes that role panic on the first record whose

@@ -5,7 +5,9 @@ use super::clock::ClockHandle;
 use super::hands::Hands;
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
-use crate::events::{Actor as ActorName, Decision, Durability, Event, EventLog, Observation, Receipt, Record, Settings};
+use crate::events::{
+    Actor as ActorName, Decision, Durability, Event, EventLog, Observation, Receipt, Record, Settings,
+};
 use crate::os;
 use actix::prelude::*;
 use pgfo_replay::{Batch, Seq};
@@ -191,7 +193,9 @@ async fn perform_in_order(
                     hands.perform(effect, seq);
                 }
             }
-            Err(why) => error!(logger, "a batch was not stored; its effects are not performed"; "why" => %why),
+            Err(why) => {
+                error!(logger, "a batch was not stored; its effects are not performed"; "why" => %why)
+            }
         }
     }
 }
@@ -206,7 +210,8 @@ impl Handler<Observe> for Sequencer {
     fn handle(&mut self, message: Observe, _: &mut Context<Self>) -> Self::Result {
         let event = Event::Observed(message.observation);
         let batch = Batch::begin(self.next, os::boot_now(), os::wall_now(), message.actor.number(), event);
-        let work = deliver(batch, self.roles.clone(), self.log.clone(), self.stored.clone(), self.logger.clone());
+        let work =
+            deliver(batch, self.roles.clone(), self.log.clone(), self.stored.clone(), self.logger.clone());
         AtomicResponse::new(Box::pin(work.into_actor(self).map(|(batch, deadlines), this, _| {
             this.commit(batch);
             this.clock.wait_for(deadlines);
@@ -266,7 +271,9 @@ async fn rebuild(
     match rebuilt {
         Ok(Ok(folded)) => slog::warn!(logger, "a role failed and was rebuilt from the log";
             "role" => name.name(), "record" => without.0, "folded" => folded),
-        Ok(Err(why)) => crit!(logger, "a role can't be rebuilt; it stays silent"; "role" => name.name(), "why" => why),
+        Ok(Err(why)) => {
+            crit!(logger, "a role can't be rebuilt; it stays silent"; "role" => name.name(), "why" => why)
+        }
         Err(gone) => crit!(logger, "a role is gone"; "role" => name.name(), "why" => %gone),
     }
 }

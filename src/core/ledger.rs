@@ -786,8 +786,9 @@ impl Ledger {
             return;
         }
         let me = usize::from(self.me().0);
+        // Roster 1 comes with the first primary, before which nobody had voted.
         let newly_mine = roster.incarnations.get(me).copied().flatten() == Some(self.process.incarnation)
-            && self.roster.number > 0
+            && roster.number > 1
             && self.roster.incarnations.get(me) != roster.incarnations.get(me);
         self.roster = roster.clone();
         if newly_mine || self.forgetful {
