@@ -3,7 +3,7 @@
 mod log_support;
 
 use log_support::*;
-use pgfo::events::{Condition, Durability, EventLog, LogNotice as LogCondition, LogOptions, PackOptions};
+use pgfo::events::{Condition, Durability, EventLog, LogCondition, LogOptions, PackOptions};
 use pgfo_replay::Seq;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,10 @@ mod replay_support;
 use pgfo::cli::exit::Exit;
 use pgfo::cli::replay::{AuditOptions, Bound, ReplayArgs, Verdict, audit_reader, audit_with, run_to};
 use pgfo::core::{BootNanos, CORE_REVISION, Lsn, MemberId, Role};
-use pgfo::events::{Actor, Damage, DamageKind, Deadline, Decision, Event, LogReader, Record};
+use pgfo::events::{
+    Actor, Damage, DamageKind, Deadline, Decision, Event, EventLog, LogOptions, LogReader, Observation,
+    Record,
+};
 use pgfo_replay::{Ensemble, Machine, Seat, Seq};
 use replay_support::*;
 use std::path::{Path, PathBuf};
@@ -69,6 +72,16 @@ fn a_whole_log_is_identical_in_each_of_its_forms() {
     }
     let (_, quiet, _) = replay(&ReplayArgs { quiet: true, ..args(&[log]) });
     assert_eq!(quiet.lines().count(), 1, "{quiet}");
+}
+
+#[test]
+fn a_log_in_use_is_read_from_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = write(&mut failover(), NODE2, dir.path());
+    let opened = EventLog::<Event>::open(&log, LogOptions::default()).unwrap();
+    let (exit, out, _) = replay(&args(std::slice::from_ref(&log)));
+    assert_eq!(exit, Exit::Ok, "{out}");
+    opened.log.close().unwrap();
 }
 
 #[test]
@@ -253,9 +266,7 @@ fn causes_order_the_timeline_though_clocks_contradict() {
         assert_eq!(seq, seen[node] + 1, "records of one log keep their order");
         seen[node] = seq;
         let record = cluster.nodes[node].records().nth(usize::try_from(seq).unwrap() - 1).unwrap();
-        if let Event::Observed(pgfo::events::Observation::MessageReceived { from, sent_by, .. }) =
-            &record.event
-        {
+        if let Event::Observed(Observation::MessageReceived { from, sent_by, .. }) = &record.event {
             assert!(
                 seen[usize::from(from.0)] >= sent_by.0,
                 "{seq} of node{} comes after its cause",
@@ -290,9 +301,7 @@ fn logs_that_contradict_each_other_still_make_a_timeline() {
     for (member, other) in [(NODE1, NODE2), (NODE2, NODE1)] {
         let last = cluster.node(other).records().last().unwrap().seq;
         let heard = cluster.node(member).records_mut().find_map(|record| match &mut record.event {
-            Event::Observed(pgfo::events::Observation::MessageReceived { from, sent_by, .. })
-                if *from == other =>
-            {
+            Event::Observed(Observation::MessageReceived { from, sent_by, .. }) if *from == other => {
                 Some(sent_by)
             }
             _ => None,
@@ -379,16 +388,25 @@ fn a_role_that_panics_now_is_a_divergence() {
 }
 
 #[test]
-fn a_restart_brings_its_settings() {
+fn restarts_and_reloads_bring_their_settings() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new();
     cluster.begin();
     cluster.node(NODE2).settings.escalation_attempts = 5;
     cluster.start(NODE2);
     cluster.heartbeat(NODE1);
+    cluster.node(NODE2).settings.priority = 7;
+    let settings = Box::new(cluster.node(NODE2).settings.clone());
+    let changed = Observation::SettingsChanged { settings, configuration_digest: "01".to_owned() };
+    cluster.observe(NODE2, Actor::Daemon, changed);
+    cluster.heartbeat(NODE1);
     let log = write(&mut cluster, NODE2, dir.path());
     let (exit, out, _) = replay(&args(&[log]));
     assert_eq!(exit, Exit::Ok, "{out}");
     assert!(out.contains("changed settings: escalation.attempts 3 -> 5"), "{out}");
     assert!(out.contains("in 2 process starts"), "{out}");
+    assert!(
+        out.contains("read its configuration again; changed settings: failover.priority 100 -> 7"),
+        "{out}"
+    );
 }

@@ -166,7 +166,7 @@ fn observed_term(observation: &Observation) -> Option<Term> {
         | Observation::LogStalled { .. }
         | Observation::LogRecovered
         | Observation::UpstreamRecorded { .. }
-        | Observation::IncarnationDrawn(_) => None,
+        | Observation::SettingsChanged { .. } => None,
     }
 }
 

@@ -7,13 +7,17 @@ use pgfo::core::{
     effects, role,
 };
 use pgfo::events::{
-    Actor, Answer, Decision, Durability, Event, EventLog, FenceOutcome, Fencing, FreezeOutcome, GuardReport,
-    LogCondition, LogOptions, MemberSettings, Observation, ProbeFailure, ProbeKind, ProbeReport,
-    ProcessIdentity, ProcessStart, PromotionOutcome, Record, Settings,
+    Actor, Answer, Decision, Durability, Event, EventLog, FenceOutcome, FreezeOutcome, GuardReport, LogFound,
+    LogOptions, Observation, ProbeFailure, ProbeKind, ProbeReport, ProcessIdentity, ProcessStart,
+    PromotionOutcome, Record, Settings,
 };
 use pgfo_replay::{Batch, Seq, WallNanos};
 use std::collections::VecDeque;
 use std::path::Path;
+
+mod facts;
+
+pub use facts::*;
 
 pub const NODE1: MemberId = MemberId(0);
 pub const NODE2: MemberId = MemberId(1);
@@ -22,32 +26,6 @@ pub const SYSTEM: SystemId = SystemId(7_300_000_000_000_000_001);
 /// 2026-01-31T12:00:00Z.
 const EPOCH_NANOS: i64 = 1_769_860_800_000_000_000;
 const MILLI: u64 = 1_000_000;
-
-pub fn settings(me: MemberId) -> Settings {
-    Settings {
-        cluster: "main".to_owned(),
-        members: ["node1", "node2", "node3"]
-            .map(|name| MemberSettings { name: name.to_owned(), witness: false, votes: true })
-            .to_vec(),
-        me,
-        automatic: true,
-        priority: 100,
-        lag_bytes_max: Some(16 * 1024 * 1024),
-        heartbeat_interval: Nanos::from_millis(1_000),
-        escalation_attempts: 3,
-        escalation_interval: Nanos::from_millis(300),
-        sign_of_life_max: Nanos::from_millis(30_000),
-        testimony_timeout: Nanos::from_millis(150),
-        rank_delay: Nanos::from_millis(300),
-        retry_interval: Nanos::from_millis(1_000),
-        freeze_timeout: Nanos::from_millis(2_000),
-        lease_duration: Nanos::from_millis(5_000),
-        fence_reserve: Nanos::from_millis(1_000),
-        fencing: Fencing::Guard,
-        promote_timeout: Nanos::from_millis(60_000),
-        follow_timeout: Nanos::from_millis(60_000),
-    }
-}
 
 /// One member: its roles, its log so far, its PostgreSQL as the test wants it to be.
 pub struct Node {
@@ -255,7 +233,7 @@ impl Cluster {
 
     pub fn start(&mut self, member: MemberId) {
         let node = self.node(member);
-        let log = if node.last == Seq(0) { LogCondition::Fresh } else { LogCondition::Intact };
+        let log = if node.last == Seq(0) { LogFound::Fresh } else { LogFound::Intact };
         let start = ProcessStart {
             version: "0.1.0".to_owned(),
             core_revision: node.core_revision,
@@ -348,35 +326,6 @@ impl Cluster {
         let done = Observation::PromotionCompleted { term, outcome, commands: vec![] };
         self.observe(member, Actor::PostgresOperator, done);
         member
-    }
-}
-
-pub fn promoted() -> PromotionOutcome {
-    PromotionOutcome::Promoted { timeline: Timeline(2), switched_at: Lsn(0x300_0220), system_id: SYSTEM }
-}
-
-pub fn primary(lsn: u64, timeline: u32) -> Answer {
-    Answer {
-        system_id: SYSTEM,
-        in_recovery: false,
-        timeline: Some(Timeline(timeline)),
-        received: Some(Lsn(lsn)),
-        replayed: None,
-        streaming: false,
-        receiver: false,
-        waits_for_wal: false,
-        postmaster_started: 1_769_860_000_000_000,
-    }
-}
-
-pub fn standby(lsn: u64, timeline: u32) -> Answer {
-    Answer {
-        in_recovery: true,
-        received: Some(Lsn(lsn)),
-        replayed: Some(Lsn(lsn)),
-        streaming: true,
-        receiver: true,
-        ..primary(lsn, timeline)
     }
 }
 

@@ -245,7 +245,9 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
         self.audit.last = Some((last.seq, last.wall));
         match &first.event {
             Event::Observed(Observation::ProcessStarted(start)) => self.start(start, first.seq),
-            Event::Observed(Observation::IncarnationDrawn(drawn)) => self.audit.incarnations.push(*drawn),
+            Event::Observed(Observation::SettingsChanged { settings, .. }) => {
+                self.audit.settings = Some((**settings).clone());
+            }
             Event::Observed(_) | Event::Decided(_) => {}
         }
         self.check(&batch, whole);

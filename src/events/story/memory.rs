@@ -101,7 +101,7 @@ impl StoryMemory {
         self.asked.filter(|(c, t, _)| *c == candidate && *t == term).map(|(_, _, kind)| kind)
     }
 
-    /// The settings of the process before.
+    /// The settings recorded last.
     pub(super) const fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
     }
@@ -132,6 +132,9 @@ impl StoryMemory {
     pub(super) fn remember(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(start)) => self.restart(start),
+            Event::Observed(Observation::SettingsChanged { settings, .. }) => {
+                self.settings = Some((**settings).clone());
+            }
             Event::Observed(Observation::MessageReceived {
                 from,
                 message: Message::VoteRequested(ask),

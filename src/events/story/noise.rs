@@ -83,7 +83,7 @@ fn observed(observation: &Observation, memory: &mut StoryMemory) -> Option<Noise
         | Observation::LogStalled { .. }
         | Observation::LogRecovered
         | Observation::UpstreamRecorded { .. }
-        | Observation::IncarnationDrawn(_) => None,
+        | Observation::SettingsChanged { .. } => None,
     }
 }
 

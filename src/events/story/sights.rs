@@ -5,7 +5,7 @@ use super::words::{commands, left, report};
 use super::{Level, Scene, Told, hearsay, told};
 use crate::core::Term;
 use crate::events::{
-    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, LogCondition, Observation,
+    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, LogFound, Observation,
     OperatorRequest, ProbeKind, ProbeReport, ProcessStart, PromotionOutcome,
 };
 
@@ -99,13 +99,16 @@ pub(super) fn tell(scene: &Scene<'_>, observation: &Observation) -> Told {
             let text = format!("{me} kept its upstream before the freeze empties it: {primary_conninfo}");
             told(Level::Info, "upstream recorded", text)
         }
-        Observation::IncarnationDrawn(incarnation) => {
-            let text = format!(
-                "{me}'s log may have forgotten something, so it got the new identity {:016x}; {me} votes again \
-                 once the primary and a quorum have registered it",
-                incarnation.0
-            );
-            told(Level::Warning, "incarnation drawn", text)
+        Observation::SettingsChanged { settings, .. } => {
+            let changes =
+                scene.memory.settings().map_or(Vec::new(), |old| describe_settings_changes(old, settings));
+            let what = if changes.is_empty() {
+                "nothing that decisions depend on".to_owned()
+            } else {
+                changes.join(", ")
+            };
+            let text = format!("{me} read its configuration again; changed settings: {what}");
+            told(Level::Info, "settings changed", text)
         }
     }
 }
@@ -114,15 +117,15 @@ fn started(scene: &Scene<'_>, start: &ProcessStart) -> Told {
     let s = &start.settings;
     let kind = if s.has_postgres() { "data member" } else { "witness" };
     let (level, log) = match &start.log {
-        LogCondition::Fresh => (Level::Info, "a fresh log".to_owned()),
-        LogCondition::Intact => (Level::Info, "an intact log".to_owned()),
-        LogCondition::TailLost { head } => (
+        LogFound::Fresh => (Level::Info, "a fresh log".to_owned()),
+        LogFound::Intact => (Level::Info, "an intact log".to_owned()),
+        LogFound::TailLost { head } => (
             Level::Critical,
             format!(
                 "a log that lost its tail: records up to {head} were flushed; it may have forgotten votes"
             ),
         ),
-        LogCondition::PutAside { path, why } => (
+        LogFound::PutAside { path, why } => (
             Level::Critical,
             format!(
                 "a new log, for the old one can't be read ({why}) and is kept as {path}; it may have forgotten votes"
