@@ -3,7 +3,6 @@
 
 mod replay_support;
 
-use pgfo::cli::replay::{ReplayArgs, run_to};
 use pgfo::core::{BootNanos, Lsn, MemberId, Nanos, Term, Timeline};
 use pgfo::events::story::{Level, Line, StoryMemory, describe, describe_settings_changes, grouped, tell};
 use pgfo::events::{
@@ -29,16 +28,8 @@ fn assert_golden(name: &str, text: &str) {
 /// Replays the logs of some members, without the line that names the temporary directory.
 fn story(cluster: &mut Cluster, members: &[MemberId]) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let mut logs = Vec::new();
-    for member in members {
-        let path = dir.path().join(format!("node{}", member.0 + 1));
-        cluster.node(*member).write(&path);
-        logs.push(path);
-    }
-    let args = ReplayArgs { logs, json: false, from: None, to: None, all: false, quiet: false };
-    let mut out = anstream::StripStream::new(Vec::new());
-    run_to(&args, &mut out, &mut Vec::new()).unwrap();
-    let text = String::from_utf8(out.into_inner()).unwrap();
+    let logs: Vec<_> = members.iter().map(|member| write(cluster, *member, dir.path())).collect();
+    let (_, text, _) = replay(&args(&logs));
     text.replace(&format!("{}/", dir.path().display()), "")
 }
 

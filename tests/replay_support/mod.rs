@@ -15,8 +15,10 @@ use pgfo_replay::{Batch, Seq, WallNanos};
 use std::collections::VecDeque;
 use std::path::Path;
 
+mod command;
 mod facts;
 
+pub use command::*;
 pub use facts::*;
 
 pub const NODE1: MemberId = MemberId(0);
