@@ -8,6 +8,7 @@ pub mod exit;
 pub mod guard;
 pub mod logging;
 pub mod replay;
+pub mod postgres;
 pub mod status;
 
 /// The control socket's name in the run directory.
