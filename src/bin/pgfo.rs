@@ -19,6 +19,8 @@ enum Command {
     Daemon(cli::daemon::DaemonArgs),
     /// Shows the members: exit 0 healthy, 1 degraded, 2 no primary.
     Status(cli::status::StatusArgs),
+    /// Re-derives every decision from event logs, and tells their story.
+    Replay(cli::replay::ReplayArgs),
     /// Makes a member the primary of the next term.
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Daemon(args) => cli::daemon::run(args),
         Command::Status(args) => cli::status::run(args),
+        Command::Replay(args) => cli::replay::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
         Command::Postgres(args) => cli::postgres::run(args),

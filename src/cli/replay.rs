@@ -4,6 +4,7 @@
 mod args;
 mod audit;
 mod json;
+mod live;
 mod merge;
 mod progress;
 mod text;
@@ -90,7 +91,9 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
 }
 
 fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, ReadError> {
-    let reader = LogReader::<Event>::open(path)?;
+    // A live log is held by its daemon, which hands out a consistent copy.
+    let live = live::copy(path);
+    let reader = LogReader::<Event>::open(live.as_ref().map_or(path, live::Copy::path))?;
     let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
     let progress = progress::Progress::of(path, reader.count_hint());
     Ok(audit_reader(progress.watch(reader), options))
