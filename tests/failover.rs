@@ -23,4 +23,8 @@ fn a_killed_postmaster_is_replaced() {
     client.wait_acks(50, within(10)).unwrap();
     assert!(client.lost(new).unwrap().len() < 5, "asynchronous replication loses what was in flight at most");
     assert!(client.split_brain(new).unwrap().is_empty());
+    for replay in cluster.replay_all().unwrap() {
+        assert_eq!(replay.exit_code, 0, "{}: {}", replay.node, replay.output);
+        eprintln!("{}", replay.output);
+    }
 }
