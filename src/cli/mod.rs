@@ -3,3 +3,4 @@
 pub mod exit;
 pub mod logging;
 pub mod cert;
+pub mod simulate;
