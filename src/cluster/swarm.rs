@@ -181,11 +181,12 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
         18 => Fault::Duplicate { permille: s.next().between(10, 400), for_ms },
         19 => Fault::Delay { up_to_ms: s.next().between(5, 3_000), for_ms },
         20 => Fault::SlowDisk { member, flush_ms: s.next().between(50, 4_000), for_ms },
-        21 => match s.next().below(4) {
+        // A log that is restored together with its head file can't be told from a whole one until a peer's
+        // heartbeat comes: a scenario of its own, not part of the swarm.
+        21 => match s.next().below(3) {
             0 => Fault::DiskFull { member, for_ms },
             1 => Fault::LoseLog { member },
-            2 => Fault::RollBackLog { member, records: s.next().between(1, 500), noticed: true },
-            _ => Fault::RollBackLog { member, records: s.next().between(1, 500), noticed: false },
+            _ => Fault::RollBackLog { member, records: s.next().between(1, 500), noticed: true },
         },
         22 if data => Fault::Promotion { member, fault: promotion, for_ms: for_ms.max(20_000) },
         23 if data && s.next().happens(500) => Fault::FreezeUnobserved { member, for_ms },

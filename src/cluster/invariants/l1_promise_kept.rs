@@ -14,9 +14,12 @@ struct Promise {
     until: SimNanos,
 }
 
-/// The invariant: the promises of each voter.
+/// The invariant: the promises of each voter, and the highest term each holder released (L8).
 #[derive(Default)]
-pub(super) struct PromiseKept(BTreeMap<MemberId, Vec<Promise>>);
+pub(super) struct PromiseKept {
+    promises: BTreeMap<MemberId, Vec<Promise>>,
+    released: BTreeMap<MemberId, Term>,
+}
 
 impl Invariant for PromiseKept {
     fn id(&self) -> &'static str {
@@ -34,7 +37,7 @@ impl Invariant for PromiseKept {
                     _ => return Ok(()),
                 };
                 let now = world.now();
-                let promises = self.0.entry(*from).or_default();
+                let promises = self.promises.entry(*from).or_default();
                 promises.retain(|p| p.until > now && p.holder != *to);
                 if let Some(p) = promises.first() {
                     let what = if votes { "votes for" } else { "grants to" };
@@ -50,11 +53,16 @@ impl Invariant for PromiseKept {
                 }
                 // The holder counts 98 % by its own clock; two clocks differ by 2 % at most.
                 let until = now.plus(Nanos(ask.duration.0 / 100 * 98));
+                // A request may be answered after its holder has given the term up.
+                if self.released.get(to).is_some_and(|t| ask.term <= *t) {
+                    return Ok(());
+                }
                 promises.push(Promise { holder: *to, term: ask.term, until });
             }
             Fact::Decided { member, decision } => {
                 if let Decision::LeaseReleased { term, .. } = &**decision {
-                    for promises in self.0.values_mut() {
+                    self.released.insert(*member, *term);
+                    for promises in self.promises.values_mut() {
                         promises.retain(|p| !(p.holder == *member && p.term <= *term));
                     }
                 }
