@@ -513,6 +513,10 @@ impl Ledger {
     /// announced primary can be followed as it is.
     #[must_use]
     pub fn past_fork_bytes(&self) -> Option<u64> {
+        if self.diverged() {
+            // E3: its data may be on a line that nobody announced, though under a number that looks right.
+            return None;
+        }
         let newest = self.announced()?;
         let lsn = self.answer()?.lsn()?;
         let mine = self.lineage?;
@@ -594,14 +598,23 @@ impl Ledger {
                     f.outcome = Some(outcome.clone());
                 }
             }
-            Observation::PromotionCompleted { outcome, .. } => {
-                if let crate::events::PromotionOutcome::Promoted { .. } = outcome {
-                    self.local.sealed = false;
-                    if let Some(a) = &mut self.local.answer {
-                        a.in_recovery = false;
+            Observation::PromotionCompleted { term, outcome, .. } => {
+                use crate::events::PromotionOutcome;
+                match outcome {
+                    PromotionOutcome::Promoted { .. } => {
+                        self.local.sealed = false;
+                        if let Some(a) = &mut self.local.answer {
+                            a.in_recovery = false;
+                        }
                     }
-                } else {
-                    self.promotion_failed_at = Some(self.now);
+                    PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
+                        self.promotion_failed_at = Some(self.now);
+                        // It certainly did not happen: the data is where it was.
+                        if self.promotion_ordered == Some(*term) {
+                            self.promotion_ordered = None;
+                        }
+                    }
+                    PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
                 }
             }
             Observation::LogStalled { .. } => self.log_stalled = true,
