@@ -136,6 +136,9 @@ pub struct Ledger {
     pub term_frozen: Term,
     /// The standing promise.
     pub promise: Option<Promise>,
+    /// The record of the last grant or vote that had to be flushed; until it is known to be, every
+    /// grant has to be (L5): a renewal must not overtake the promise it renews.
+    pub bound_at: Seq,
     /// Every term up to this one was released or superseded (L8).
     pub released: Term,
     /// The longest promise ever asked (L4).
@@ -186,6 +189,7 @@ impl Ledger {
             freeze: None,
             term_frozen: Term(0),
             promise: None,
+            bound_at: Seq(0),
             released: Term(0),
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
@@ -545,6 +549,11 @@ impl Ledger {
         if let Event::Observed(Observation::ProcessStarted(_)) = &record.event {
             // What was read back from the disk is durable.
             self.flushed = Seq(record.seq.0.saturating_sub(1));
+        }
+        if let Event::Decided(Decision::LeaseGranted { first: true, .. } | Decision::VoteGranted { .. }) =
+            &record.event
+        {
+            self.bound_at = record.seq;
         }
         match &record.event {
             Event::Observed(o) => self.observe(o),
