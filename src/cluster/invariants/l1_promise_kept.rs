@@ -36,6 +36,10 @@ impl Invariant for PromiseKept {
                     Message::LeaseGranted(ask) => (ask, false),
                     _ => return Ok(()),
                 };
+                // A request may be answered after its holder has given the term up.
+                if self.released.get(to).is_some_and(|t| ask.term <= *t) {
+                    return Ok(());
+                }
                 let now = world.now();
                 let promises = self.promises.entry(*from).or_default();
                 promises.retain(|p| p.until > now && p.holder != *to);
@@ -53,10 +57,6 @@ impl Invariant for PromiseKept {
                 }
                 // The holder counts 98 % by its own clock; two clocks differ by 2 % at most.
                 let until = now.plus(Nanos(ask.duration.0 / 100 * 98));
-                // A request may be answered after its holder has given the term up.
-                if self.released.get(to).is_some_and(|t| ask.term <= *t) {
-                    return Ok(());
-                }
                 promises.push(Promise { holder: *to, term: ask.term, until });
             }
             Fact::Decided { member, decision } => {

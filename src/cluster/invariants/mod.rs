@@ -23,6 +23,7 @@ mod v2_agreement;
 
 use super::fact::Fact;
 use super::world::World;
+use crate::core::Quorum;
 
 /// A property that must hold.
 pub trait Invariant {
@@ -49,6 +50,24 @@ pub trait Invariant {
         let _ = world;
         Ok(())
     }
+}
+
+/// Returns whether PROTOCOL.md promises liveness at the end of this run: enough voters are registered. When
+/// most logs are lost, the operator has to name who they are (M1).
+fn is_live(world: &World) -> bool {
+    let Some(first) = world.nodes.first() else { return false };
+    let quorum = Quorum::of(&first.settings);
+    let newest = world.nodes.iter().filter_map(|n| n.ledger()).max_by_key(|l| l.roster.number);
+    let registered = world
+        .nodes
+        .iter()
+        .filter(|n| n.settings.votes(n.id))
+        .filter(|n| {
+            let known = newest.and_then(|l| l.roster.incarnations.get(usize::from(n.id.0)).copied().flatten());
+            known == Some(n.log.incarnation)
+        })
+        .count();
+    world.scenario.live && registered >= quorum.needed()
 }
 
 /// Makes all invariants, in the order in which they look.

@@ -1,6 +1,6 @@
 //! V1: once faults have ended, there is exactly one writable primary within a bound.
 
-use super::{Invariant, World};
+use super::{Invariant, World, is_live};
 
 /// The invariant.
 pub(super) struct OnePrimary;
@@ -14,7 +14,7 @@ impl Invariant for OnePrimary {
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         let writers = world.writers();
-        if !world.scenario.live || writers.len() == 1 {
+        if !is_live(world) || writers.len() == 1 {
             return Ok(());
         }
         Err(format!("at the end, {writers:?} accept writes"))

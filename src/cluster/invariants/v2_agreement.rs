@@ -1,6 +1,6 @@
 //! V2: once faults have ended, all agree on term and primary within a bound.
 
-use super::{Invariant, World};
+use super::{Invariant, World, is_live};
 
 /// The invariant.
 pub(super) struct Agreement;
@@ -13,7 +13,7 @@ impl Invariant for Agreement {
         "once faults have ended, all agree on term and primary within a bound"
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
-        if !world.scenario.live {
+        if !is_live(world) {
             return Ok(());
         }
         let views: Vec<_> = world
