@@ -131,7 +131,7 @@ fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
     let (sender, receiver) = mpsc::channel();
     let started = Instant::now();
     let bar = indicatif::ProgressBar::new(to - from);
-    let (mut broken, mut simulated, mut promotions) = (Vec::new(), 0_u64, 0);
+    let (mut broken, mut simulated, mut promotions, mut live) = (Vec::new(), 0_u64, 0, 0_u64);
     std::thread::scope(|scope| {
         for _ in 0..args.threads {
             let (sender, next) = (sender.clone(), &next);
@@ -153,6 +153,7 @@ fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
             bar.inc(1);
             simulated += outcome.end.0 / 1_000_000_000;
             promotions += outcome.promotions;
+            live += u64::from(outcome.live);
             if args.json {
                 println!("{}", json(&swarm(seed), &outcome));
             }
@@ -172,7 +173,7 @@ fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
             }
         }
         println!(
-            "{} of {} seeds held; {simulated} simulated s and {promotions} promotions in {wall:.1} s: {:.0} simulated s a second",
+            "{} of {} seeds held, {live} with liveness promised; {simulated} simulated s and {promotions} promotions in {wall:.1} s: {:.0} simulated s a second",
             to - from - broken.len() as u64,
             to - from,
             simulated as f64 / wall

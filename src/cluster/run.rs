@@ -1,7 +1,7 @@
 //! One run: a scenario to its end, under all invariants, and what came of it.
 
 use super::fact::Fact;
-use super::invariants::{Invariant, registry};
+use super::invariants::{Invariant, is_live, registry};
 use super::scenario::Scenario;
 use super::time::SimNanos;
 use super::world::World;
@@ -32,6 +32,8 @@ pub struct Outcome {
     pub batches: u64,
     /// When it ended.
     pub end: SimNanos,
+    /// Whether liveness was promised at the end.
+    pub live: bool,
     /// Lines for people, when asked for.
     pub story: Vec<String>,
 }
@@ -69,6 +71,7 @@ fn play(scenario: &Scenario, story: bool) -> (Outcome, World) {
         promotions: world.promotions,
         batches: world.batches,
         end: world.now(),
+        live: is_live(&world),
         story: world.story.take().unwrap_or_default(),
     };
     (outcome, world)

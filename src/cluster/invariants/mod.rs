@@ -52,9 +52,9 @@ pub trait Invariant {
     }
 }
 
-/// Returns whether PROTOCOL.md promises liveness at the end of this run: enough voters are registered. When
-/// most logs are lost, the operator has to name who they are (M1).
-fn is_live(world: &World) -> bool {
+/// Returns whether PROTOCOL.md promises liveness at the end of this run: enough voters are registered (when
+/// most logs are lost, the operator has to name who they are, M1), and somebody leads or may be elected.
+pub(super) fn is_live(world: &World) -> bool {
     let Some(first) = world.nodes.first() else { return false };
     let quorum = Quorum::of(&first.settings);
     let newest = world.nodes.iter().filter_map(|n| n.ledger()).max_by_key(|l| l.roster.number);
@@ -67,7 +67,11 @@ fn is_live(world: &World) -> bool {
             known == Some(n.log.incarnation)
         })
         .count();
-    world.scenario.live && registered >= quorum.needed()
+    let ledgers = || world.nodes.iter().filter_map(|n| n.ledger());
+    let lineage = ledgers().filter_map(|l| l.announced()).max_by_key(|a| a.term).map(|a| a.lineage);
+    let electable = ledgers().any(|l| l.electable().is_ok() && l.lineage >= lineage);
+    let someone = electable || !world.writers().is_empty();
+    world.scenario.live && registered >= quorum.needed() && someone
 }
 
 /// Makes all invariants, in the order in which they look.
