@@ -43,3 +43,4 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
 pub fn connect(config: &Config) -> Result<Client, crate::control::ClientError> {
     Client::connect(&config.node.run_directory.join(CONTROL_SOCKET))
 }
+pub mod simulate;
