@@ -19,6 +19,9 @@ use tokio::sync::{mpsc, watch};
 /// decisions cannot be outstanding in a sane cluster.
 const WAITING_MAX: usize = 4096;
 
+/// Tells records to people.
+pub type Teller = Box<dyn FnMut(&Record, &Settings)>;
+
 /// Something was observed.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -54,7 +57,7 @@ pub struct SequencerConfig {
     /// The text log.
     pub logger: Logger,
     /// Tells each record to people.
-    pub teller: Box<dyn FnMut(&Record, &Settings)>,
+    pub teller: Teller,
 }
 
 /// The actor.
@@ -65,7 +68,7 @@ pub struct Sequencer {
     ledger: Ledger,
     clock: ClockHandle,
     logger: Logger,
-    teller: Box<dyn FnMut(&Record, &Settings)>,
+    teller: Teller,
     hands: Hands,
     waiting: mpsc::Sender<(Receipt, Vec<Effect>)>,
     stored: watch::Receiver<Seq>,

@@ -1,11 +1,11 @@
 //! What the daemon answers over its control socket, and how it tells records to people.
 
 use super::status;
-use crate::actors::{GetLedger, GetLog, Observer, Sequencer};
+use crate::actors::{GetLedger, GetLog, Observer, Sequencer, Teller};
 use crate::config::{Config, closest};
 use crate::control::{ControlError, Incoming, Replier, Request};
 use crate::core::Ledger;
-use crate::events::{Decision, Event, Observation, OperatorRequest, Record, Settings};
+use crate::events::{Decision, Event, Observation, OperatorRequest};
 use actix::Addr;
 use serde_json::json;
 use slog::{Logger, info};
@@ -13,18 +13,18 @@ use std::io::{self, Write};
 use tokio::sync::mpsc;
 
 /// Returns what tells records to the text log.
-pub(super) fn teller(logger: Logger) -> Box<dyn FnMut(&Record, &Settings)> {
+pub(super) fn teller(logger: Logger) -> Teller {
     Box::new(move |record, _| {
-        if let Event::Decided(decision) = &record.event {
-            if !matches!(
+        if let Event::Decided(decision) = &record.event
+            && !matches!(
                 decision,
                 Decision::HeartbeatSent(_)
                     | Decision::LeaseRequested(_)
                     | Decision::LeaseGranted { .. }
                     | Decision::LeaseExtended { .. }
-            ) {
-                info!(logger, "{:?}", decision; "record" => record.seq.0);
-            }
+            )
+        {
+            info!(logger, "{:?}", decision; "record" => record.seq.0);
         }
     })
 }

@@ -158,10 +158,10 @@ pub(super) async fn serve(
     let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     drop(running);
-    if let Some(log) = Arc::into_inner(log) {
-        if let Err(why) = log.close() {
-            warn!(logger, "the log was not closed cleanly"; "why" => %why);
-        }
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(why) = log.close()
+    {
+        warn!(logger, "the log was not closed cleanly"; "why" => %why);
     }
     Ok(exit)
 }
