@@ -23,6 +23,8 @@ enum Command {
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
     Guard(cli::guard::GuardArgs),
+    /// Starts, stops or reloads the PostgreSQL beside the daemon.
+    Postgres(cli::postgres::PostgresArgs),
     /// Makes and shows the cluster's certificates.
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Status(args) => cli::status::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
+        Command::Postgres(args) => cli::postgres::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
     };

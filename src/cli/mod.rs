@@ -7,6 +7,7 @@ pub mod demo;
 pub mod exit;
 pub mod guard;
 pub mod logging;
+pub mod postgres;
 pub mod status;
 
 /// The control socket's name in the run directory.

@@ -649,6 +649,12 @@ impl Ledger {
     }
 
     fn see_local(&mut self, report: ProbeReport) {
+        if let ProbeReport::Answered(answer) = report {
+            // An orphan's answer that arrives after its postmaster's end shows no life.
+            if self.local.runs == Some(false) && answer.postmaster_started == self.local.last_started {
+                return;
+            }
+        }
         self.local.report = Some(report);
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
