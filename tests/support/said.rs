@@ -45,6 +45,12 @@ pub(crate) fn wait_said(cluster: &Cluster, node: &Node, mark: LogMark, reason: R
     cluster.wait_log(node, mark, &what, within(seconds), |line| says(line, reason)).unwrap()
 }
 
+/// Returns true if the daemon of `node` ever gave `reason` in its log.
+pub(crate) fn has_said(node: &Node, reason: Reason) -> bool {
+    let log = std::fs::read_to_string(node.daemon_log()).unwrap_or_default();
+    log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|line| says(&line, reason))
+}
+
 /// Returns true if a line of the log gives `reason`.
 fn says(line: &Value, reason: Reason) -> bool {
     let text = line.to_string();
