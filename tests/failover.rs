@@ -17,7 +17,7 @@ fn a_killed_postmaster_is_replaced() {
     let old = status.primary.unwrap();
     let client = Client::start(&cluster, ClientOptions::default()).unwrap();
     client.wait_acks(50, within(10)).unwrap();
-    let fault = Instant::now();
+    let _fault = Instant::now();
     cluster.node(&old).kill_postmaster().unwrap();
     let new = cluster.wait_primary(Some(&old), within(15)).unwrap();
     client.wait_acks(50, within(10)).unwrap();

@@ -21,4 +21,4 @@ pub use peers::{Envelope, listen_to_peers};
 pub use postmaster::watch_postmaster;
 pub use prober::{HeartbeatProber, Massage, ProbeTargets, Retime, WatchPrimary};
 pub use role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
-pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig};
+pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig, Teller};

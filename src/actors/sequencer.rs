@@ -28,6 +28,9 @@ struct Waiting {
     doom: Doom,
 }
 
+/// Tells records to people.
+pub type Teller = Box<dyn FnMut(&Record, &Settings)>;
+
 /// Something was observed.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -63,7 +66,7 @@ pub struct SequencerConfig {
     /// The text log.
     pub logger: Logger,
     /// Tells each record to people.
-    pub teller: Box<dyn FnMut(&Record, &Settings)>,
+    pub teller: Teller,
 }
 
 /// The actor.
@@ -74,7 +77,7 @@ pub struct Sequencer {
     ledger: Ledger,
     clock: ClockHandle,
     logger: Logger,
-    teller: Box<dyn FnMut(&Record, &Settings)>,
+    teller: Teller,
     hands: Hands,
     waiting: mpsc::Sender<Waiting>,
     stored: watch::Receiver<Seq>,

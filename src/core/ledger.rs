@@ -456,10 +456,10 @@ impl Ledger {
         if self.quarantined {
             return Err(Unelectable::Quarantined);
         }
-        if let Some(behind_bytes) = self.behind_bytes() {
-            if self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max) {
-                return Err(Unelectable::Lagging { behind_bytes });
-            }
+        if let Some(behind_bytes) = self.behind_bytes()
+            && self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max)
+        {
+            return Err(Unelectable::Lagging { behind_bytes });
         }
         if !self.settings.automatic {
             return Err(Unelectable::Manual);
@@ -649,6 +649,12 @@ impl Ledger {
     }
 
     fn see_local(&mut self, report: ProbeReport) {
+        if let ProbeReport::Answered(answer) = report {
+            // An orphan's answer that arrives after its postmaster's end shows no life.
+            if self.local.runs == Some(false) && answer.postmaster_started == self.local.last_started {
+                return;
+            }
+        }
         self.local.report = Some(report);
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
@@ -759,12 +765,11 @@ impl Ledger {
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
-            Decision::FollowOrdered { term, .. } => {
+            Decision::FollowOrdered { term, .. }
                 // Attaching to a winner of its term or above ends a freeze promise (E2).
-                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) => {
                     self.freeze = None;
                 }
-            }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.promotion_ordered = None;

@@ -184,10 +184,10 @@ impl Voter {
                 _ => self.report(freeze.candidate, freeze.nonce, term, self.ledger.frozen_position(term)),
             });
         }
-        if let Some((from, ask)) = &self.pending {
-            if ask.ask.term == term {
-                self.vote(*from, ask, out);
-            }
+        if let Some((from, ask)) = &self.pending
+            && ask.ask.term == term
+        {
+            self.vote(*from, ask, out);
         }
     }
 

@@ -141,6 +141,7 @@ pub(super) async fn serve(
     make_run_directory(&config.node.run_directory)?;
     let (_control, asked) = ControlServer::start(&control_path)
         .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
+    link_to_control(&config.log.directory, &control_path, &logger);
     actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone()));
     actix::spawn(
         Guardian {
@@ -158,10 +159,10 @@ pub(super) async fn serve(
     let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     drop(running);
-    if let Some(log) = Arc::into_inner(log) {
-        if let Err(why) = log.close() {
-            warn!(logger, "the log was not closed cleanly"; "why" => %why);
-        }
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(why) = log.close()
+    {
+        warn!(logger, "the log was not closed cleanly"; "why" => %why);
     }
     Ok(exit)
 }
@@ -299,6 +300,18 @@ fn make_run_directory(path: &Path) -> anyhow::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(path).with_context(|| format!("making the run directory {}", path.display()))
+}
+
+/// Lets `pgfo replay` of this log find who holds it.
+fn link_to_control(log_dir: &Path, control: &Path, logger: &Logger) {
+    let link = log_dir.join(crate::cli::LIVE_LOG_LINK);
+    let removed = match std::fs::remove_file(&link) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    if let Err(why) = removed.and_then(|()| std::os::unix::fs::symlink(control, &link)) {
+        warn!(logger, "the log's link to the control socket can't be made"; "link" => %link.display(), "why" => %why);
+    }
 }
 
 fn link_config(config: &Config, process: &ProcessIdentity) -> anyhow::Result<LinkConfig> {

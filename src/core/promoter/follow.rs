@@ -87,10 +87,10 @@ impl Promoter {
             }));
             return;
         }
-        if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term) {
-            if self.now() < f.due_at {
-                return;
-            }
+        if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term)
+            && self.now() < f.due_at
+        {
+            return;
         }
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
@@ -116,10 +116,11 @@ impl Promoter {
     }
 
     pub(super) fn follow_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
-        if let Some(f) = &self.following {
-            if f.due_at > self.now() && !f.refused {
-                out.push((Deadline::FollowDue, f.due_at));
-            }
+        if let Some(f) = &self.following
+            && f.due_at > self.now()
+            && !f.refused
+        {
+            out.push((Deadline::FollowDue, f.due_at));
         }
     }
 }
