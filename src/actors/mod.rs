@@ -4,6 +4,8 @@
 mod clock;
 mod guardian;
 mod hands;
+#[cfg(feature = "fault-injection")]
+mod injected;
 mod operator;
 mod peers;
 mod postmaster;

@@ -3,6 +3,8 @@
 
 use super::clock::ClockHandle;
 use super::hands::Hands;
+#[cfg(feature = "fault-injection")]
+use super::injected::{Doom, Step};
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
 use crate::events::{
@@ -18,6 +20,13 @@ use tokio::sync::{mpsc, watch};
 /// Batches whose effects wait for the disk. A stalled disk holds them back; more than this many binding
 /// decisions cannot be outstanding in a sane cluster.
 const WAITING_MAX: usize = 4096;
+
+/// A batch whose effects wait for the disk.
+struct Waiting {
+    receipt: Receipt,
+    effects: Vec<Effect>,
+    doom: Doom,
+}
 
 /// Tells records to people.
 pub type Teller = Box<dyn FnMut(&Record, &Settings)>;
@@ -70,7 +79,7 @@ pub struct Sequencer {
     logger: Logger,
     teller: Teller,
     hands: Hands,
-    waiting: mpsc::Sender<(Receipt, Vec<Effect>)>,
+    waiting: mpsc::Sender<Waiting>,
     stored: watch::Receiver<Seq>,
     /// A first grant whose flush is awaited: until then no renewal overtakes it (L5).
     grant_pending: Option<Seq>,
@@ -157,12 +166,15 @@ impl Sequencer {
             ordered = rest;
         }
         let durability = if highest == Urgency::Durable { Durability::Flushed } else { Durability::Buffered };
+        let doom = Doom::of(&batch);
+        doom.strike(Step::Before);
         match self.log.append(batch, durability) {
             Ok(receipt) => {
                 for effect in now {
                     self.hands.perform(effect, last);
                 }
-                if self.waiting.try_send((receipt, ordered)).is_err() {
+                doom.strike(Step::Appended);
+                if self.waiting.try_send(Waiting { receipt, effects: ordered, doom }).is_err() {
                     crit!(self.logger, "the queue of effects is full"; "bound" => WAITING_MAX);
                     std::process::exit(70);
                 }
@@ -182,19 +194,21 @@ impl Sequencer {
 
 /// Performs effects in order, each batch's once it is as durable as it must be.
 async fn perform_in_order(
-    mut queue: mpsc::Receiver<(Receipt, Vec<Effect>)>,
+    mut queue: mpsc::Receiver<Waiting>,
     stored: watch::Sender<Seq>,
     hands: Hands,
     logger: Logger,
 ) {
-    while let Some((receipt, effects)) = queue.recv().await {
+    while let Some(Waiting { receipt, effects, doom }) = queue.recv().await {
         match receipt.await {
             Ok(seq) => {
+                doom.strike(Step::Stored);
                 // Nobody listens at shutdown.
                 let _ = stored.send(seq);
                 for effect in effects {
                     hands.perform(effect, seq);
                 }
+                doom.strike(Step::After);
             }
             Err(why) => {
                 error!(logger, "a batch was not stored; its effects are not performed"; "why" => %why)
@@ -303,4 +317,26 @@ impl Handler<Ping> for Sequencer {
     type Result = ();
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+/// Without the feature `fault-injection` nothing is injected.
+#[cfg(not(feature = "fault-injection"))]
+enum Step {
+    Before,
+    Appended,
+    Stored,
+    After,
+}
+
+#[cfg(not(feature = "fault-injection"))]
+#[derive(Clone, Copy)]
+struct Doom;
+
+#[cfg(not(feature = "fault-injection"))]
+impl Doom {
+    const fn of(_: &[Record]) -> Self {
+        Self
+    }
+
+    const fn strike(self, _: Step) {}
 }

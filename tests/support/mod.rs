@@ -7,6 +7,13 @@ pub(crate) mod watch;
 
 use pgfo::demo::{Builder, Client, ClientOptions, Cluster, Deadline, Node, SandboxOptions};
 use serde_json::Value;
+//! What the tests with real PostgreSQL share. Must never hold an expectation of its own, but that
+//! every log replays.
+#![allow(dead_code, reason = "every test file compiles this and uses a part of it")]
+
+pub(crate) mod history;
+
+use pgfo::demo::{Builder, Cluster, Deadline, LogMark, Node, SandboxOptions, Status};
 use std::time::Duration;
 
 /// Clusters that run at once on one machine, over all test processes: more of them make time-outs
@@ -29,6 +36,11 @@ pub(crate) fn cluster_with_daemons() -> Builder {
 }
 
 /// Returns a deadline `seconds` from now.
+/// Halves a failover's waits. Shorter ones would measure a loaded machine.
+pub(crate) const QUICK: &str = "[heartbeat]\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
+    [lease]\nduration = \"2500ms\"\n[election]\nretry_interval = \"500ms\"\n";
+
+/// Returns a deadline so many seconds from now: generous, because the machine may be loaded.
 pub(crate) fn within(seconds: u64) -> Deadline {
     Deadline::secs(seconds)
 }
@@ -98,5 +110,93 @@ pub(crate) fn finish(cluster: &Cluster) {
     }
     for outcome in cluster.replay_all().unwrap() {
         assert_eq!(outcome.exit_code, 0, "the log of {} replays:\n{}", outcome.node, outcome.output);
+/// Waits until a daemon's log says `words`, in any line since `mark`. The one place that knows how.
+pub(crate) fn await_said(cluster: &Cluster, node: &Node, since: LogMark, words: &str) {
+    let found = cluster.wait_log(node, since, words, within(20), |line| line.to_string().contains(words));
+    found.unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Waits until every member's daemon names the same primary in a term above `above`, and that one
+/// takes writes. With `restart`, daemons that ended are started, as systemd would.
+pub(crate) fn await_primary_above(cluster: &Cluster, above: u64, restart: bool, deadline: Deadline) -> Status {
+    let what = format!("one primary in a term above {above}");
+    let found = cluster.wait_until(&what, deadline, || {
+        if restart {
+            cluster.start_daemons().map_err(|e| e.to_string())?;
+        }
+        let mut first: Option<Status> = None;
+        for node in cluster.nodes().iter().filter(|n| restart || n.is_daemon_running()) {
+            let status = node.status().map_err(|e| e.to_string())?;
+            let seen = format!("{}: {}", node.name(), status.summary());
+            let agreed = first.as_ref().is_none_or(|f| (&f.primary, f.term) == (&status.primary, status.term));
+            if !agreed || status.term.0 <= above || status.primary.is_none() {
+                return Err(seen);
+            }
+            first.get_or_insert(status);
+        }
+        let status = first.ok_or("no daemon runs")?;
+        let primary = cluster.node(status.primary.as_deref().unwrap_or_default());
+        match primary.is_in_recovery() {
+            Ok(false) => Ok(status),
+            other => Err(format!("{}: in recovery: {other:?}", primary.name())),
+        }
+    });
+    found.unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Waits until every standby's daemon has seen it on the primary's line of history.
+pub(crate) fn await_followers(cluster: &Cluster, since: &[LogMark], status: &Status) {
+    let words = format!("LineageConfirmed(Lineage {{ opened: Term({})", status.term);
+    for (node, mark) in cluster.nodes().iter().zip(since) {
+        if !node.is_witness() && Some(node.name()) != status.primary.as_deref() {
+            await_said(cluster, node, *mark, &words);
+        }
+    }
+}
+
+/// Makes `node` a standby of `primary` again, from a fresh base backup.
+pub(crate) fn rebuild(node: &Node, primary: &Node) {
+    if node.is_postgres_running() {
+        node.stop_postgres(pgfo::demo::StopMode::Immediate).unwrap();
+    }
+    let data = node.data_directory().unwrap();
+    for entry in std::fs::read_dir(data).unwrap() {
+        let path = entry.unwrap().path();
+        let removed = if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.unwrap();
+    }
+    node.base_backup_from(primary).unwrap();
+}
+
+/// Runs `pgfo` as the member's user and returns its exit code and all it printed.
+pub(crate) fn pgfo(node: &Node, arguments: &[&str]) -> (i32, String) {
+    let output = node.pgfo(arguments, Duration::from_secs(20)).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text.into_owned())
+}
+
+/// Returns the number of PostgreSQL's head process.
+pub(crate) fn postmaster_pid(node: &Node) -> u32 {
+    assert!(node.is_postgres_running(), "{} has no postmaster", node.name());
+    let file = node.data_directory().unwrap().join("postmaster.pid");
+    std::fs::read_to_string(file).unwrap().lines().next().unwrap().trim().parse().unwrap()
+}
+
+/// Ends every daemon, and has every log audited: what was decided must follow from what was seen.
+pub(crate) fn finish(cluster: Cluster) {
+    for node in cluster.nodes().iter().filter(|n| n.daemon_pid().is_some()) {
+        node.kill_daemon().unwrap();
+    }
+    history::check(&cluster);
+    let (_, help) = pgfo(&cluster.nodes()[0], &["help"]);
+    if !help.contains("replay") {
+        return;
+    }
+    for outcome in cluster.replay_all().unwrap() {
+        assert_eq!(outcome.exit_code, 0, "replay of {}:\n{}", outcome.node, outcome.output);
     }
 }

@@ -78,6 +78,15 @@ impl Promoter {
             out.push(decided(Decision::LineageConfirmed(winner.lineage)));
             return;
         }
+        if right_timeline && self.cannot_have_made(winner.lineage.timeline) {
+            // Rebuilt by the operator: data past the fork is never streamed to on the winner's timeline.
+            out.push(decided(if frozen {
+                Decision::FollowOrdered { term: winner.term, primary: winner.primary }
+            } else {
+                Decision::LineageConfirmed(winner.lineage)
+            }));
+            return;
+        }
         if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term)
             && self.now() < f.due_at
         {
@@ -91,6 +100,13 @@ impl Promoter {
         } else if !told {
             out.push(decided(Decision::FollowRefused { term: winner.term, past_fork_bytes }));
         }
+    }
+
+    /// E3: timeline numbers collide. A member's own data is on its lineage's timeline, or on the next
+    /// one, if it ordered a promotion that was not announced; a higher one came from elsewhere.
+    fn cannot_have_made(&self, timeline: crate::core::Timeline) -> bool {
+        let own = u32::from(self.ledger.diverged());
+        self.ledger.lineage.is_some_and(|mine| mine.timeline.0 + own < timeline.0)
     }
 
     /// While this member stands or promotes, it does not attach to an older primary.
