@@ -27,6 +27,8 @@ enum Command {
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
     Demo(cli::demo::DemoArgs),
+    /// Measures failovers, an idle cluster and the log on this machine.
+    Bench(cli::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Guard(args) => cli::guard::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
+        Command::Bench(args) => cli::bench::run(args),
     };
     match done {
         Ok(exit) => exit.into(),
