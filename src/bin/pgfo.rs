@@ -31,6 +31,8 @@ enum Command {
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
     Demo(cli::demo::DemoArgs),
+    /// Measures failovers, an idle cluster and the log on this machine.
+    Bench(cli::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Postgres(args) => cli::postgres::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
+        Command::Bench(args) => cli::bench::run(args),
     };
     match done {
         Ok(exit) => exit.into(),

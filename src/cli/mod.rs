@@ -1,6 +1,7 @@
 //! One file per subcommand: parse, resolve, run. Decides nothing about failover.
 
 pub mod adopt;
+pub mod bench;
 pub mod cert;
 pub mod daemon;
 pub mod demo;

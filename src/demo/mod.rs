@@ -24,6 +24,7 @@ pub mod report;
 mod sandbox;
 mod session;
 mod status;
+pub mod takeover;
 mod template;
 mod user;
 mod wait;
