@@ -113,11 +113,18 @@ impl Voter {
 
     /// The reasons against freezing or voting for somebody in a term that hold whatever its
     /// position.
-    fn refuses_term(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
+    fn refuses_term(
+        &self,
+        candidate: MemberId,
+        term: Term,
+        roster_number: u32,
+        without_vote: bool,
+    ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
         match l.ability() {
             Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
+            Err(Refusal::NoVoter) if without_vote => {}
             Err(why) => return Some(why),
             Ok(()) => {}
         }
@@ -143,8 +150,9 @@ impl Voter {
     }
 
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
-        // Visibility is a veto of the voter who sees (E1).
-        self.refuses_term(candidate, term, roster_number)
+        // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
+        // stand, and its WAL counts.
+        self.refuses_term(candidate, term, roster_number, true)
             .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
     }
 
@@ -231,7 +239,7 @@ impl Voter {
         if l.system_id().is_some_and(|id| id != ask.system_id) {
             return Ballot::Refuse(Refusal::OtherSystem);
         }
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number) {
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false) {
             return Ballot::Refuse(why);
         }
         match ask.kind {
