@@ -250,6 +250,7 @@ impl Promoter {
                 Message::VoteGranted(_) => self.win(out),
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
+                Message::LeaseReleased { .. } => self.plan_anew(out),
                 Message::AdoptionRequested => self.adopt_by_name(out),
                 _ => {}
             },
@@ -327,6 +328,18 @@ impl Promoter {
                 out.push(decided(Decision::CandidacyWithheld { why, holders, rank: 0 }));
             }
             Err(_) => {}
+        }
+    }
+
+    /// L8: the release that was waited out is here, and the others have it too: asks again, at once.
+    fn plan_anew(&self, out: &mut Vec<Event>) {
+        match &self.phase {
+            Phase::Planned { at } if self.now() < *at => {
+                let about = self.ledger.announced_term();
+                out.push(decided(Decision::TestimonyRequested { number: self.number + 1, about }));
+            }
+            Phase::Asking { .. } => self.plan_when_answered(out),
+            _ => self.open(out),
         }
     }
 
@@ -413,7 +426,10 @@ impl Promoter {
             return Some((self.ledger.announced_term(), self.ledger.verdict, free, self.ledger.ability()));
         }
         let (heard_at, t) = answers.get(&member)?;
-        let promised = t.promise.filter(|(holder, _)| *holder != me).map_or(Nanos(0), |(_, left)| left);
+        // A promise to a primary whose tenure is over falls as soon as its release gets there.
+        let released = self.ledger.released >= self.ledger.announced_term();
+        let over = |holder| holder == me || (released && Some(holder) == self.ledger.primary());
+        let promised = t.promise.filter(|(holder, _)| !over(*holder)).map_or(Nanos(0), |(_, left)| left);
         let silence = match t.able {
             Err(Refusal::SilentAfterRestart { left }) => left,
             _ => Nanos(0),
