@@ -14,8 +14,19 @@ pub struct Voter {
     ledger: Ledger,
     /// A vote request that waits for this member's freeze to be observed.
     pending: Option<(MemberId, VoteAsk)>,
+    /// A request to freeze that was refused for a reason that may pass at any moment.
+    refused_freeze: Option<FreezeAsk>,
     /// The operator wants this daemon to end: its own pause must outlive it.
     stopping: bool,
+}
+
+/// A request to freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FreezeAsk {
+    from: MemberId,
+    term: Term,
+    nonce: u64,
+    roster_number: u32,
 }
 
 /// What a vote request comes to.
@@ -35,7 +46,7 @@ impl Voter {
     /// Makes the voter of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), pending: None, stopping: false }
+        Self { ledger: Ledger::new(settings), pending: None, refused_freeze: None, stopping: false }
     }
 
     /// Returns what this role knows.
@@ -164,6 +175,14 @@ impl Voter {
         out.push(Event::Decided(Decision::FreezePromised { term, candidate: to, nonce }));
         if !self.ledger.settings.has_postgres() {
             out.push(self.report(to, nonce, term, None));
+        }
+    }
+
+    /// What stood against a freeze is gone a moment later: the candidate need not lose this member's WAL.
+    fn freeze_after_all(&self, out: &mut Vec<Event>) {
+        let Some(ask) = self.refused_freeze else { return };
+        if self.refuses_freeze(ask.from, ask.term, ask.roster_number).is_none() {
+            self.freeze_for(ask.from, ask.term, ask.nonce, ask.roster_number, out);
         }
     }
 
@@ -393,6 +412,7 @@ impl Voter {
             Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
             Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
+            Message::LeaseReleased { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
                 if let Some(resumed) = h.resumed.filter(|r| r.primary == from) {
                     self.end_pause(resumed, out);
@@ -430,6 +450,7 @@ impl Machine for Voter {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => {
                 self.pending = None;
+                self.refused_freeze = None;
                 self.stopping = false;
             }
             Event::Observed(Observation::OperatorRequested(crate::events::OperatorRequest::Stop)) => {
@@ -442,6 +463,19 @@ impl Machine for Voter {
             }) => {
                 self.pending = Some((*from, (**ask).clone()));
             }
+            Event::Observed(Observation::MessageReceived {
+                from,
+                message: Message::FreezeRequested { term, nonce, roster_number },
+                ..
+            }) => {
+                self.refused_freeze = Some(FreezeAsk {
+                    from: *from,
+                    term: *term,
+                    nonce: *nonce,
+                    roster_number: *roster_number,
+                });
+            }
+            Event::Decided(Decision::FreezePromised { .. }) => self.refused_freeze = None,
             Event::Decided(Decision::VoteRequested(ask)) => {
                 self.pending = Some((self.ledger.me(), (**ask).clone()));
             }
@@ -469,8 +503,11 @@ impl Machine for Voter {
             Event::Decided(Decision::PauseRequested(pause)) => self.agree_to_pause(me, *pause, out),
             // M3: this primary's daemon is back and holds its lease by its own grants.
             Event::Decided(Decision::LeaseExtended { .. }) if !self.stopping => self.end_pause_of(me, out),
-            Event::Decided(Decision::VerdictChanged { primary, to: Verdict::ConfirmedDown, .. }) => {
-                self.end_pause_of(*primary, out);
+            Event::Decided(Decision::VerdictChanged { primary, to, .. }) if to.is_down() => {
+                if *to == Verdict::ConfirmedDown {
+                    self.end_pause_of(*primary, out);
+                }
+                self.freeze_after_all(out);
             }
             Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
             Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),

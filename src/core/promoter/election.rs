@@ -58,7 +58,17 @@ impl Promoter {
     fn hear_answer(&mut self, from: MemberId, message: &Message) {
         let now = self.now();
         let nonce = self.ledger.process.nonce;
+        let released = self.ledger.released >= self.ledger.announced_term();
+        let primary = self.ledger.primary();
+        let confirmed = self.ledger.verdict == Verdict::ConfirmedDown;
+        // It refuses for what this member knows to be over, and will freeze as soon as it knows, too.
+        let passes = |why: &Refusal| match why {
+            Refusal::PromiseStands { holder, .. } => released && Some(*holder) == primary,
+            Refusal::SeesPrimary(_) => confirmed,
+            _ => false,
+        };
         match (message, &mut self.phase) {
+            (Message::FreezeRefused { why, .. }, Phase::Freezing { .. }) if passes(why) => {}
             (Message::Testified(t), Phase::Asking { number, answers, .. })
                 if t.nonce == nonce && t.number == *number =>
             {
