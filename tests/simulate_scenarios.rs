@@ -316,7 +316,8 @@ fn any_daemon_restarted_at_any_step_of_a_failover_promotes_exactly_once() {
 #[test]
 fn equal_positions_and_the_higher_priority_wins() {
     let fault = Fault::KillPostgres { member: A };
-    play(&scenario(vec![data(), priority(50), priority(150)], vec![(20_000, fault)]), |o, w| {
+    let s = scenario(vec![data(), priority(50), priority(150)], vec![(20_000, fault)]);
+    play(&Scenario { write_every_ms: 3_600_000, ..s }, |o, w| {
         assert_eq!(writers(w), [C], "{}", tail(o));
     });
 }

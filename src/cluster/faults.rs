@@ -320,7 +320,7 @@ impl World {
         node.log.flushed = 0;
         node.log.incarnation = fresh;
         node.log.condition = LogCondition::Fresh;
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed: true });
     }
 
     fn roll_back_log(&mut self, id: MemberId, records: u64, noticed: bool) {
@@ -337,7 +337,7 @@ impl World {
             node.log.condition = LogCondition::TailLost { head };
             node.log.incarnation = fresh;
         }
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed });
     }
 
     pub(super) fn plan_rebuild(&mut self, id: MemberId) {
