@@ -61,7 +61,7 @@ impl World {
             }
             Fault::StopDaemon { member, for_ms } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Stop);
-                self.observe(member, Actor::Daemon, asked);
+                self.told(member, asked);
                 self.daemon_returns(member, ends(self, for_ms));
             }
             Fault::FreezeDaemon { member, for_ms } => {
@@ -105,7 +105,7 @@ impl World {
             Fault::DiskFull { member, for_ms } => {
                 self.node_mut(member).log.full_until = ends(self, for_ms);
                 let why = "no space left on device".to_owned();
-                self.observe(member, Actor::Daemon, Observation::LogStalled { why });
+                self.told(member, Observation::LogStalled { why });
                 self.queue.at(ends(self, for_ms), Event::FaultEnds(i));
             }
             Fault::LoseLog { member } => {
@@ -129,7 +129,7 @@ impl World {
             }
             Fault::Adopt { at, member } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
-                self.observe(at, Actor::Daemon, asked);
+                self.told(at, asked);
             }
         }
     }
@@ -147,7 +147,7 @@ impl World {
                 self.tell(|_| format!("-- mended: {one:?} and {other:?}"));
             }
             Fault::DiskFull { member, .. } => {
-                self.observe(member, Actor::Daemon, Observation::LogRecovered);
+                self.told(member, Observation::LogRecovered);
             }
             _ => {}
         }
@@ -205,6 +205,11 @@ impl World {
         {
             p.orphans_until = now.plus(outlives);
         }
+    }
+
+    /// The daemon is told something, as soon as it runs.
+    fn told(&mut self, id: MemberId, observation: Observation) {
+        self.to_daemon(id, Nanos(0), Happening::Observed(Actor::Daemon, Box::new(observation)));
     }
 
     fn queue_start(&mut self, id: MemberId, at: SimNanos) {
@@ -316,7 +321,7 @@ impl World {
         node.log.flushed = 0;
         node.log.incarnation = fresh;
         node.log.condition = LogFound::Fresh;
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed: true });
     }
 
     fn roll_back_log(&mut self, id: MemberId, records: u64, noticed: bool) {
@@ -333,7 +338,7 @@ impl World {
             node.log.condition = LogFound::TailLost { head };
             node.log.incarnation = fresh;
         }
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed });
     }
 
     pub(super) fn plan_rebuild(&mut self, id: MemberId) {

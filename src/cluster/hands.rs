@@ -71,6 +71,7 @@ impl World {
                 self.observe(id, hand, Observation::PostmasterGone { sealed });
             }
             Happening::ReceiverEnded => self.observe(id, hand, Observation::ReceiverEnded),
+            Happening::Observed(actor, observation) => self.observe(id, actor, *observation),
             Happening::DaemonStops => self.crash_daemon(id),
         }
     }

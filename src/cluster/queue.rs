@@ -51,6 +51,8 @@ pub enum Happening {
     PostmasterGone,
     /// The WAL receiver's process ended.
     ReceiverEnded,
+    /// Something else is observed.
+    Observed(crate::events::Actor, Box<crate::events::Observation>),
     /// The daemon goes away in order.
     DaemonStops,
 }

@@ -6,7 +6,7 @@
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
 use crate::events::{
-    Ability, Announcement, Answer, Decision, Event, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk,
+    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome, FreezeOutcome, Heartbeat, LeaseAsk,
     Lineage, Message, Observation, PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Record,
     Refusal, Roster, Settings, Unelectable, Verdict,
 };
@@ -151,6 +151,8 @@ pub struct Ledger {
     pub resumed: Option<PauseId>,
     /// The line of history of the local data.
     pub lineage: Option<Lineage>,
+    /// The local data was seen to be off the announced history, whatever its timeline's number (E3).
+    pub strayed: bool,
     /// The last promotion that was ordered here.
     pub promotion_ordered: Option<Term>,
     /// When the last promotion failed here.
@@ -196,6 +198,7 @@ impl Ledger {
             paused: None,
             resumed: None,
             lineage: None,
+            strayed: false,
             promotion_ordered: None,
             promotion_failed_at: None,
             tenure: None,
@@ -405,6 +408,9 @@ impl Ledger {
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
     #[must_use]
     pub fn diverged(&self) -> bool {
+        if self.strayed {
+            return true;
+        }
         match self.promotion_ordered {
             Some(term) if self.tenure == Some(term) => false,
             Some(term) => !self.history.iter().any(|a| a.term == term && a.primary == self.me()),
@@ -632,6 +638,7 @@ impl Ledger {
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
+            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => self.strayed = true,
             Observation::LogStalled { .. } => self.log_stalled = true,
             Observation::LogRecovered => self.log_stalled = false,
             _ => {}
@@ -769,6 +776,10 @@ impl Ledger {
             Decision::LeaseExtended { term, until } => {
                 self.lease = Some(Lease { term: *term, until: *until });
             }
+            // It wrote, and this log does not know as whose primary.
+            Decision::FenceOrdered { why: FenceReason::NoLease, .. } if self.lineage.is_none() => {
+                self.strayed = true;
+            }
             Decision::LeaseReleased { term, last_number } => {
                 self.release(self.settings.me, *term, *last_number);
                 if self.tenure == Some(*term) {
@@ -783,6 +794,7 @@ impl Ledger {
             Decision::PromotionOrdered { term } => self.promotion_ordered = Some(*term),
             Decision::PrimaryAnnounced(a) => {
                 self.lineage = Some(a.lineage);
+                self.strayed = false;
                 self.freeze = None;
                 self.learn(a);
             }
@@ -794,6 +806,7 @@ impl Ledger {
                 }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
+                self.strayed = false;
                 self.promotion_ordered = None;
                 self.promotion_failed_at = None;
             }

@@ -21,8 +21,12 @@ impl Invariant for Forgetful {
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
-            Fact::LogLost { member } => drop(self.forgot.insert(*member)),
-            Fact::Decided { decision, .. } => {
+            // What nobody can notice by itself counts once a peer has told (M1).
+            Fact::LogLost { member, noticed: true } => drop(self.forgot.insert(*member)),
+            Fact::Decided { member, decision } => {
+                if let Decision::RollbackDetected { .. } = &**decision {
+                    self.forgot.insert(*member);
+                }
                 if let Decision::RosterCommitted(roster) = &**decision {
                     self.rosters = true;
                     self.forgot.retain(|m| {
