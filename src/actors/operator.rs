@@ -296,6 +296,11 @@ impl Handler<GuardReached> for PostgresOperator {
                         _ => None,
                     };
                     observer.tell(Observation::GuardReported(GuardReport::Present { armed })).await;
+                    if let GuardState::Fenced { term, outcome: Some(outcome), .. } = status.state
+                        && outcome.is_complete()
+                    {
+                        observer.tell(Observation::GuardReported(GuardReport::Fenced { term })).await;
+                    }
                 }
                 (hello, status) => {
                     warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
