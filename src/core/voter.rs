@@ -16,6 +16,9 @@ pub struct Voter {
     pending: Option<(MemberId, VoteAsk)>,
     /// The operator wants this daemon to end: its own pause must outlive it.
     stopping: bool,
+    /// This role was rebuilt without a record, which may have told how far the log is flushed: the next
+    /// heartbeat tells it again.
+    flush_unknown: bool,
 }
 
 /// What a vote request comes to.
@@ -35,7 +38,7 @@ impl Voter {
     /// Makes the voter of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), pending: None, stopping: false }
+        Self { ledger: Ledger::new(settings), pending: None, stopping: false, flush_unknown: false }
     }
 
     /// Returns what this role knows.
@@ -397,7 +400,9 @@ impl Voter {
     fn look_for_rollback(&self, peer: MemberId, h: &crate::events::Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
-        if !l.forgetful && mark.incarnation == l.process.incarnation && mark.seq > l.flushed {
+        if !l.forgetful
+            && !self.flush_unknown
+            && mark.incarnation == l.process.incarnation && mark.seq > l.flushed {
             out.push(Event::Decided(Decision::RollbackDetected {
                 peer,
                 remembered: mark.seq,
@@ -421,6 +426,11 @@ impl Machine for Voter {
             Event::Observed(Observation::ProcessStarted(_)) => {
                 self.pending = None;
                 self.stopping = false;
+                self.flush_unknown = false;
+            }
+            Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Decided(Decision::RoleFailed { role, .. }) => {
+                self.flush_unknown |= *role == crate::events::Actor::Voter.number();
             }
             Event::Observed(Observation::OperatorRequested(crate::events::OperatorRequest::Stop)) => {
                 self.stopping = true;
