@@ -69,13 +69,16 @@ pub(crate) fn await_primary_above(cluster: &Cluster, above: u64, restart: bool, 
 pub(crate) fn await_followers(cluster: &Cluster, since: &[LogMark], status: &Status) {
     for (node, mark) in cluster.nodes().iter().zip(since) {
         if !node.is_witness() && Some(node.name()) != status.primary.as_deref() {
-            let what = "that it follows";
-            let term = status.term.0;
-            let follows = |line: &serde_json::Value| line["kind"] == "lineage confirmed" && line["term"] == term;
-            let found = cluster.wait_log(node, *mark, what, within(30), follows);
-            found.unwrap_or_else(|e| panic!("{e}"));
+            await_follower(cluster, node, *mark, status.term.0);
         }
     }
+}
+
+/// Waits until a standby's daemon has seen it on the line of history that `term` opened.
+pub(crate) fn await_follower(cluster: &Cluster, node: &Node, since: LogMark, term: u64) {
+    let follows = |line: &serde_json::Value| line["kind"] == "lineage confirmed" && line["term"] == term;
+    let found = cluster.wait_log(node, since, "that it follows", within(30), follows);
+    found.unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Makes `node` a standby of `primary` again, from a fresh base backup.
