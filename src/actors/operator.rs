@@ -2,6 +2,7 @@
 //! says what it observed. It never decides; a call that timed out is unknown.
 
 use super::role_shell::Ping;
+use super::saved_upstream;
 use super::sequencer::Observer;
 use crate::core::{BootNanos, Effect, Lsn, MemberId, Nanos, Term};
 use crate::events::{
@@ -34,8 +35,6 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 const GUARD_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A fence keeps trying in the guard; this long its first pass is waited for.
 const FENCE_ANSWER_MAX: Duration = Duration::from_secs(5);
-/// The name of the file that keeps the upstream settings a freeze empties; it may hold a password.
-const SAVED_UPSTREAM: &str = "upstream.saved";
 /// How much of a command's output goes into a record.
 const OUTPUT_CHARS_MAX: usize = 1000;
 
@@ -119,11 +118,16 @@ impl PostgresOperator {
     ) -> Addr<Self> {
         Self::create(move |_| {
             let session = Session::new(config.local.clone(), &config.data_dir);
+            // What a freeze before this process untied.
+            let upstream = saved_upstream::load(&config.log_dir).unwrap_or_else(|why| {
+                warn!(logger, "the saved upstream settings can't be read"; "why" => %why);
+                None
+            });
             Self {
                 tools: Tools {
                     config,
                     session: Rc::new(Mutex::new(session)),
-                    upstream: Rc::default(),
+                    upstream: Rc::new(RefCell::new(upstream)),
                     winner,
                     observer,
                     logger,
@@ -296,6 +300,11 @@ impl Handler<GuardReached> for PostgresOperator {
                         _ => None,
                     };
                     observer.tell(Observation::GuardReported(GuardReport::Present { armed })).await;
+                    if let GuardState::Fenced { term, outcome: Some(outcome), .. } = status.state
+                        && outcome.is_complete()
+                    {
+                        observer.tell(Observation::GuardReported(GuardReport::Fenced { term })).await;
+                    }
                 }
                 (hello, status) => {
                     warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
@@ -430,17 +439,18 @@ impl Tools {
 
     /// E2: the old value is recorded first; it may be the only copy. The record has no password, the
     /// file beside the log, readable by its owner only, has.
-    async fn record_upstream(&self, settings: UpstreamSettings) -> Result<(), String> {
-        let conninfo = settings.primary_conninfo.value.clone();
-        if conninfo.is_empty() {
+    async fn record_upstream(&self, mut settings: UpstreamSettings) -> Result<(), String> {
+        if settings.are_untied() {
+            // Frozen before: what is saved stays the truth.
             return Ok(());
         }
-        let path = self.config.log_dir.join(SAVED_UPSTREAM);
-        let text = format!(
-            "primary_conninfo = {conninfo}\nrestore_command = {}\nwal_retrieve_retry_interval = {}\n",
-            settings.restore_command.value, settings.wal_retrieve_retry_interval.value
-        );
-        write_private(&path, &text).map_err(|e| format!("can't save {}: {e}", path.display()))?;
+        if let Some(saved) = &*self.upstream.borrow() {
+            // A freeze that did not get to its end has untied some of them.
+            settings.keep_where_untied(saved);
+        }
+        saved_upstream::save(&self.config.log_dir, &settings)
+            .map_err(|e| format!("can't save the upstream in {}: {e}", self.config.log_dir.display()))?;
+        let conninfo = settings.primary_conninfo.value.clone();
         let environment = crate::postgres::Environment::of_process();
         let redacted = ConnInfo::parse(&conninfo, &environment)
             .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
@@ -456,13 +466,27 @@ impl Tools {
         let outcome = self.promote_now(&mut commands).await;
         let restore = matches!(outcome, PromotionOutcome::Promoted { .. });
         self.observer.tell(Observation::PromotionCompleted { term, outcome, commands }).await;
-        let old = self.upstream.borrow_mut().take();
-        if let Some(old) = old.filter(|_| restore) {
-            let mut session = self.session.lock().await;
-            let restored = session.restore_recovery_settings(&old, self.until(LOOK_TIMEOUT)).await;
-            if let Outcome::Failed { why } | Outcome::Unknown { why } = restored {
+        if restore {
+            self.restore_settings().await;
+        }
+    }
+
+    /// Puts back what a freeze changed besides `primary_conninfo`.
+    async fn restore_settings(&self) {
+        let Some(old) = self.upstream.borrow().clone() else { return };
+        let mut session = self.session.lock().await;
+        match session.restore_recovery_settings(&old, self.until(LOOK_TIMEOUT)).await {
+            Outcome::Done(()) => self.forget_upstream(),
+            Outcome::Failed { why } | Outcome::Unknown { why } => {
                 warn!(self.logger, "settings of the freeze were not put back"; "why" => why);
             }
+        }
+    }
+
+    fn forget_upstream(&self) {
+        *self.upstream.borrow_mut() = None;
+        if let Err(why) = saved_upstream::forget(&self.config.log_dir) {
+            warn!(self.logger, "the saved upstream settings were not removed"; "why" => %why);
         }
     }
 
@@ -550,7 +574,13 @@ impl Tools {
             let (run, end) = self.command("follow_command", template, Some(primary), deadline).await;
             commands.push(run.clone());
             return match end {
-                CommandEnd::Exited(0) => self.await_streaming(timeline, deadline).await,
+                CommandEnd::Exited(0) => {
+                    let outcome = self.await_streaming(timeline, deadline).await;
+                    if matches!(outcome, FollowOutcome::Streaming { .. }) {
+                        self.restore_settings().await;
+                    }
+                    outcome
+                }
                 CommandEnd::Exited(_) | CommandEnd::NotStarted(_) => {
                     FollowOutcome::Failed { why: ended(&run) }
                 }
@@ -581,7 +611,7 @@ impl Tools {
         let mut session = self.session.lock().await;
         match session.follow(&target, old.as_ref(), deadline).await {
             Outcome::Done(Followed::Streaming { timeline, receive, .. }) => {
-                *self.upstream.borrow_mut() = None;
+                self.forget_upstream();
                 FollowOutcome::Streaming { timeline, lsn: receive }
             }
             Outcome::Done(Followed::Diverged(hint)) => {
@@ -738,15 +768,4 @@ fn ended(run: &CommandRun) -> String {
         _ => "could not be started".to_owned(),
     };
     format!("{} {how} after {}", run.name, run.took)
-}
-
-fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let temporary = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }

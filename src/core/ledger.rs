@@ -6,9 +6,9 @@
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
 use crate::events::{
-    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome, FreezeOutcome, Heartbeat, LeaseAsk,
-    Lineage, Message, Observation, PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Record,
-    Refusal, Roster, Settings, Unelectable, Verdict,
+    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome,
+    FreezeOutcome, Heartbeat, LeaseAsk, Lineage, Message, Observation, PauseId, Position, PostgresState,
+    ProbeReport, ProcessIdentity, Record, Refusal, Roster, Settings, Unelectable, Verdict,
 };
 use pgfo_replay::Seq;
 
@@ -638,7 +638,9 @@ impl Ledger {
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
-            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => self.strayed = true,
+            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => {
+                self.strayed = true
+            }
             Observation::LogStalled { .. } => self.log_stalled = true,
             Observation::LogRecovered => self.log_stalled = false,
             _ => {}

@@ -162,8 +162,15 @@ impl Promoter {
             },
             _ => {}
         }
-        if let Some(GuardReport::Present { armed }) = guard_said(observation) {
-            self.take_over_guard(armed, out);
+        match guard_said(observation) {
+            Some(GuardReport::Present { armed }) => {
+                self.take_over_guard(armed, out);
+                if let Some((term, _)) = armed {
+                    self.release_again(term, out);
+                }
+            }
+            Some(GuardReport::Fenced { term }) => self.release_again(term, out),
+            _ => {}
         }
     }
 
@@ -211,6 +218,14 @@ impl Promoter {
         let held = self.ledger.lease.map_or(BootNanos(0), |l| l.until);
         if self.ledger.tenure == Some(term) && until > held && until > self.now() && !self.fencing {
             out.push(decided(Decision::LeaseExtended { term, until }));
+        }
+    }
+
+    /// L8: this log knows that the tenure is over, but the daemon died before the guard was told, and
+    /// the guard would go on sealing or, at its deadline, stop what is a standby by now.
+    fn release_again(&self, term: Term, out: &mut Vec<Event>) {
+        if self.ledger.tenure.is_none() && term.0 > 0 && term <= self.ledger.released {
+            out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
         }
     }
 

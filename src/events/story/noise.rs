@@ -70,6 +70,7 @@ fn observed(observation: &Observation, memory: &mut StoryMemory) -> Option<Noise
             GuardReport::Refused { term } => if_repeated(memory.repeats("guard", LOCAL, (2, Some(*term)))),
             GuardReport::Lost => if_repeated(memory.repeats("guard", LOCAL, 3)),
             GuardReport::StoodDown => if_repeated(memory.repeats("guard", LOCAL, 4)),
+            GuardReport::Fenced { term } => if_repeated(memory.repeats("guard", LOCAL, (5, Some(*term)))),
         },
         Observation::ProcessStarted(_)
         | Observation::ReceiverEnded
