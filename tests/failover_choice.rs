@@ -111,8 +111,7 @@ fn a_standby_of_another_cluster_is_never_promoted() {
         let other = support::cluster().data(1).own_system_id().build().unwrap();
         other.node("node1").stop_postgres(pgfo::demo::StopMode::Fast).unwrap();
         stranger.stop_postgres(pgfo::demo::StopMode::Fast).unwrap();
-        let (from, to) =
-            (other.node("node1").data_directory().unwrap(), stranger.data_directory().unwrap());
+        let (from, to) = (other.node("node1").data_directory().unwrap(), stranger.data_directory().unwrap());
         std::fs::remove_dir_all(to).unwrap();
         assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
         std::fs::write(to.join("standby.signal"), "").unwrap();

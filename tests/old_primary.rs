@@ -81,11 +81,9 @@ fn a_service_manager_cannot_bring_a_fenced_primary_back() {
             }
         });
         let came_back = promoted.and_then(|new| {
-            cluster.wait_until("the old primary to be read-only", within(20), || {
-                match old.is_in_recovery() {
-                    Ok(true) => Ok(new),
-                    other => Err(format!("{other:?}")),
-                }
+            cluster.wait_until("the old primary to be read-only", within(20), || match old.is_in_recovery() {
+                Ok(true) => Ok(new),
+                other => Err(format!("{other:?}")),
             })
         });
         over.store(true, Ordering::Relaxed);
@@ -136,7 +134,8 @@ fn a_quick_service_manager_makes_no_second_primary() {
                 }
             });
             old.kill_postmaster().unwrap();
-            let primary = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settled(&cluster, &client)));
+            let primary =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settled(&cluster, &client)));
             over.store(true, Ordering::Relaxed);
             primary.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });

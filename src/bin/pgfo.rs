@@ -27,6 +27,8 @@ enum Command {
     Guard(cli::guard::GuardArgs),
     /// Starts, stops or reloads the PostgreSQL beside the daemon.
     Postgres(cli::postgres::PostgresArgs),
+    /// Rehearses failures: a simulated cluster over the very code that decides.
+    Simulate(cli::simulate::SimulateArgs),
     /// Makes and shows the cluster's certificates.
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
         Command::Postgres(args) => cli::postgres::run(args),
+        Command::Simulate(args) => cli::simulate::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
         Command::Bench(args) => cli::bench::run(args),

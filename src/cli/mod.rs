@@ -10,6 +10,7 @@ pub mod guard;
 pub mod logging;
 pub mod postgres;
 pub mod replay;
+pub mod simulate;
 pub mod status;
 
 /// The control socket's name in the run directory.
@@ -44,4 +45,3 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
 pub fn connect(config: &Config) -> Result<Client, crate::control::ClientError> {
     Client::connect(&config.node.run_directory.join(CONTROL_SOCKET))
 }
-pub mod simulate;

@@ -10,7 +10,7 @@ use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogCondition, Observation, ProcessIdentity, ProcessStart,
+    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Observation, ProcessIdentity, ProcessStart,
     Record,
 };
 use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
@@ -85,10 +85,7 @@ impl World {
                                 | crate::events::Message::LeaseGranted(_),
                             ..
                         }
-                        | Observation::ProbeCompleted {
-                            report: crate::events::ProbeReport::Answered(_),
-                            ..
-                        }
+                        | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
                         | Observation::GuardReported(GuardReport::Armed { .. })
                 ) {
                     let mut text = format!("{o:?}");
@@ -122,7 +119,7 @@ impl World {
                 let head = *remembered;
                 let fresh = Incarnation(self.identity(id));
                 let node = self.node_mut(id);
-                node.log.condition = LogCondition::TailLost { head };
+                node.log.condition = LogFound::TailLost { head };
                 node.log.incarnation = fresh;
                 self.to_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
                 self.queue.after(Nanos::from_millis(500), Event::StartDaemon(id));
@@ -239,7 +236,7 @@ impl World {
         let roles = fold(node, &node.log.records);
         let term_seen = roles.seats()[2].machine.ledger().term_seen();
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
-        let condition = std::mem::replace(&mut node.log.condition, LogCondition::Intact);
+        let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
             run,
             process,

@@ -27,8 +27,7 @@ impl World {
             let at = node.clock.instant(BootNanos(until.0.saturating_sub(reserve.0)));
             self.queue.at(at, Event::GuardDeadline(id, run, until));
         }
-        let report =
-            if held { GuardReport::Armed { term, until } } else { GuardReport::Refused { term } };
+        let report = if held { GuardReport::Armed { term, until } } else { GuardReport::Refused { term } };
         self.to_daemon(id, Nanos(200_000), Happening::GuardReplied(report));
     }
 

@@ -40,7 +40,13 @@ impl Reason {
 }
 
 /// Waits until the daemon of `node` gives `reason` in its log after `mark`; returns the line.
-pub(crate) fn wait_said(cluster: &Cluster, node: &Node, mark: LogMark, reason: Reason, seconds: u64) -> Value {
+pub(crate) fn wait_said(
+    cluster: &Cluster,
+    node: &Node,
+    mark: LogMark,
+    reason: Reason,
+    seconds: u64,
+) -> Value {
     let what = format!("the reason {reason:?}");
     cluster.wait_log(node, mark, &what, within(seconds), |line| says(line, reason)).unwrap()
 }

@@ -27,9 +27,11 @@ impl Invariant for FalseFailover {
         };
         match fact {
             Fact::FaultBegan(i) => {
-                let ends = world.scenario.faults.get(*i).map(|f| {
-                    world.scenario.fault_end(f.at_ms, f.fault.length_ms())
-                });
+                let ends = world
+                    .scenario
+                    .faults
+                    .get(*i)
+                    .map(|f| world.scenario.fault_end(f.at_ms, f.fault.length_ms()));
                 self.0 = self.0.max(ends).max(Some(world.now()));
             }
             Fact::Healed => self.0 = self.0.max(Some(world.now())),
