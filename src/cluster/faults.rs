@@ -199,10 +199,11 @@ impl World {
         let wrote = p.is_writable();
         let run = p.run;
         self.postgres_killed(id, run);
-        if let Some(p) = self.node_mut(id).postgres.as_mut() {
-            if wrote && outlives.0 < 2_300_000_000 {
-                p.orphans_until = now.plus(outlives);
-            }
+        if let Some(p) = self.node_mut(id).postgres.as_mut()
+            && wrote
+            && outlives.0 < 2_300_000_000
+        {
+            p.orphans_until = now.plus(outlives);
         }
     }
 

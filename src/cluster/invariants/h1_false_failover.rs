@@ -39,10 +39,10 @@ impl Invariant for FalseFailover {
                 return Err(format!("member {} is fenced, and nothing was wrong", member.0));
             }
             Fact::Decided { member, decision } if calm => {
-                if let Decision::ElectionWon { kind, term, .. } = &**decision {
-                    if replaces(*kind) {
-                        return Err(format!("member {} won term {term}, and nothing was wrong", member.0));
-                    }
+                if let Decision::ElectionWon { kind, term, .. } = &**decision
+                    && replaces(*kind)
+                {
+                    return Err(format!("member {} won term {term}, and nothing was wrong", member.0));
                 }
             }
             _ => {}
