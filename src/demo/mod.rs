@@ -16,6 +16,7 @@ mod interrupt;
 mod ledger;
 mod locks;
 mod narrator;
+mod networks;
 mod node;
 mod postgres_bin;
 mod prober;
