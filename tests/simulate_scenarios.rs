@@ -180,10 +180,8 @@ fn two_voters_never_replace_a_dead_host_and_say_so() {
 
 #[test]
 fn a_second_failover_follows_the_first() {
-    let faults = vec![
-        (20_000, Fault::KillPostgres { member: A }),
-        (45_000, Fault::KillPostgres { member: B }),
-    ];
+    let faults =
+        vec![(20_000, Fault::KillPostgres { member: A }), (45_000, Fault::KillPostgres { member: B })];
     play(&scenario(three(), faults), |o, w| {
         assert_eq!(when(o, "PROMOTED").len(), 2, "{}", tail(o));
         assert_eq!(writers(w).len(), 1);
@@ -206,7 +204,8 @@ fn promoted_twice_in_a_row_while_the_first_is_still_down() {
 
 #[test]
 fn a_dying_witness_or_standby_changes_nothing() {
-    for (members, who) in [(with_witness(), C), (with_witness(), B), (three(), C), (vec![data(), data()], B)] {
+    for (members, who) in [(with_witness(), C), (with_witness(), B), (three(), C), (vec![data(), data()], B)]
+    {
         let fault = Fault::KillHost { member: who, for_ms: 40_000 };
         play(&scenario(members, vec![(20_000, fault)]), |o, w| {
             never(o, "PROMOTED");
@@ -300,8 +299,7 @@ fn any_daemon_restarted_at_any_step_of_a_failover_promotes_exactly_once() {
     for member in [A, B, C] {
         for step in 0..24 {
             let restart = Fault::KillDaemon { member, for_ms: 200 };
-            let faults =
-                vec![(20_000, Fault::KillPostgres { member: A }), (20_000 + step * 12, restart)];
+            let faults = vec![(20_000, Fault::KillPostgres { member: A }), (20_000 + step * 12, restart)];
             play_seeds(&short(scenario(three(), faults)), 2, |o, w| {
                 let promoted = when(o, "PROMOTED").len();
                 assert_eq!(promoted, 1, "member {member:?} step {step}\n{}", tail(o));
@@ -351,10 +349,10 @@ fn a_member_of_priority_zero_never_stands_and_gives_its_wal() {
 #[test]
 fn a_manual_member_never_stands_and_says_so() {
     let manual = ScenarioMember { automatic: false, ..data() };
-    let s = scenario(vec![data(), manual, witness()], vec![(20_000, Fault::KillHost {
-        member: A,
-        for_ms: 60_000,
-    })]);
+    let s = scenario(
+        vec![data(), manual, witness()],
+        vec![(20_000, Fault::KillHost { member: A, for_ms: 60_000 })],
+    );
     play(&Scenario { live: false, ..s }, |o, _| {
         never(o, "m1 DECIDED CandidacyOpened");
         some(o, "m1 DECIDED CandidacyWithheld { why: Manual");

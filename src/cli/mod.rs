@@ -1,6 +1,6 @@
 //! One file per subcommand: parse, resolve, run. Decides nothing about failover.
 
+pub mod cert;
 pub mod exit;
 pub mod logging;
-pub mod cert;
 pub mod simulate;

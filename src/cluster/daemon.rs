@@ -10,8 +10,8 @@ use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogCondition, Observation, ProcessIdentity, ProcessStart,
-    Record,
+    Actor, Decision, Event as LogEvent, GuardReport, LogCondition, Observation, ProcessIdentity,
+    ProcessStart, Record,
 };
 use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -85,10 +85,7 @@ impl World {
                                 | crate::events::Message::LeaseGranted(_),
                             ..
                         }
-                        | Observation::ProbeCompleted {
-                            report: crate::events::ProbeReport::Answered(_),
-                            ..
-                        }
+                        | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
                         | Observation::GuardReported(GuardReport::Armed { .. })
                 ) {
                     let mut text = format!("{o:?}");
@@ -124,7 +121,7 @@ impl World {
                 let node = self.node_mut(id);
                 node.log.condition = LogCondition::TailLost { head };
                 node.log.incarnation = fresh;
-                self.to_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
+                self.for_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
                 self.queue.after(Nanos::from_millis(500), Event::StartDaemon(id));
             }
             Decision::FollowRefused { .. } => self.plan_rebuild(id),
@@ -218,10 +215,10 @@ impl World {
             let known = self.node(peer).daemon.as_ref().and_then(|d| d.connected[usize::from(id.0)]);
             if known == Some(daemon.run) && powered && self.network.both_ways(id, peer) {
                 let gone = Happening::Disconnected { peer: id, refused: true };
-                self.to_daemon(peer, Nanos::from_millis(1), gone);
+                self.for_daemon(peer, Nanos::from_millis(1), gone);
             } else if known == Some(daemon.run) {
                 let gone = Happening::Disconnected { peer: id, refused: false };
-                self.to_daemon(peer, Nanos::from_millis(3_000), gone);
+                self.for_daemon(peer, Nanos::from_millis(3_000), gone);
             }
         }
     }
@@ -275,7 +272,7 @@ impl World {
             self.observe(id, Actor::PostgresOperator, seen);
         }
         let late = self.draws.draw(Domain::Start, &[u64::from(id.0), run]).below(50_000_000);
-        self.to_daemon(id, Nanos(late), Happening::Heartbeat);
+        self.for_daemon(id, Nanos(late), Happening::Heartbeat);
         for peer in self.scenario.ids().filter(|p| *p != id) {
             self.connect(id, peer);
         }
@@ -345,13 +342,13 @@ impl World {
             Effect::StandDownGuard => {
                 if self.node_mut(id).guard.stand_down() {
                     let told = Happening::GuardReplied(GuardReport::StoodDown);
-                    self.to_daemon(id, Nanos(200_000), told);
+                    self.for_daemon(id, Nanos(200_000), told);
                 }
             }
             Effect::Promote { term } => self.promote(id, term),
             Effect::Follow { term, primary } => self.follow(id, term, primary),
             Effect::CatchUp { term, from, until } => self.catch_up(id, term, from, until),
-            Effect::Stop => self.to_daemon(id, Nanos(1_000_000), Happening::DaemonStops),
+            Effect::Stop => self.for_daemon(id, Nanos(1_000_000), Happening::DaemonStops),
         }
     }
 }

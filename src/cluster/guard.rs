@@ -5,7 +5,7 @@ use crate::core::{Nanos, Term};
 use pgfo_replay::BootNanos;
 
 /// A standstill of the host that fences at once while armed.
-pub const STALL_MAX: Nanos = Nanos::from_millis(1_000);
+pub(super) const STALL_MAX: Nanos = Nanos::from_millis(1_000);
 
 /// What the guard is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,7 @@ impl Guard {
     /// Makes an idle guard.
     #[must_use]
     pub const fn new(run: Run) -> Self {
-        Self {
-            state: GuardState::Idle,
-            run,
-            fencing: false,
-            marked: false,
-            highest: Term(0),
-            ended: Term(0),
-        }
+        Self { state: GuardState::Idle, run, fencing: false, marked: false, highest: Term(0), ended: Term(0) }
     }
 
     /// A new process takes the place of this one: only the mark on the disk is left.

@@ -138,8 +138,9 @@ impl Node {
     #[must_use]
     pub fn writes(&self, now: SimNanos) -> bool {
         self.runs(now)
-            && self.postgres.as_ref().is_some_and(|p| {
-                now >= p.frozen_until && (p.is_writable() || now < p.orphans_until)
-            })
+            && self
+                .postgres
+                .as_ref()
+                .is_some_and(|p| now >= p.frozen_until && (p.is_writable() || now < p.orphans_until))
     }
 }

@@ -3,15 +3,15 @@
 use super::time::SimNanos;
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Term};
 use crate::events::{
-    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, Message, PromotionOutcome, ProbeKind,
-    ProbeReport,
+    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, Message, ProbeKind, ProbeReport,
+    PromotionOutcome,
 };
 use pgfo_replay::Seq;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// One run of a daemon, of a PostgreSQL or of a connection: what was meant for an earlier run is void.
-pub type Run = u64;
+pub(super) type Run = u64;
 
 /// Something that happens at one member.
 #[derive(Clone, Debug)]

@@ -67,10 +67,7 @@ impl Machine for SimRole {
 pub fn sim_roles(settings: &Settings) -> Ensemble<SimRole> {
     let seat = |actor: Actor, role: SimRole| Seat { actor: actor.number(), machine: Box::new(role) };
     Ensemble::new(vec![
-        seat(
-            Actor::EscalationTracker,
-            SimRole::EscalationTracker(EscalationTracker::new(settings.clone())),
-        ),
+        seat(Actor::EscalationTracker, SimRole::EscalationTracker(EscalationTracker::new(settings.clone()))),
         seat(Actor::Voter, SimRole::Voter(Voter::new(settings.clone()))),
         seat(Actor::Promoter, SimRole::Promoter(Promoter::new(settings.clone()))),
         seat(Actor::Witness, SimRole::Witness(Witness::new(settings.clone()))),

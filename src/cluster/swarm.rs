@@ -10,7 +10,7 @@ const KINDS: u64 = 24;
 /// Faults begin after the first adoption.
 const QUIET_MS: u64 = 15_000;
 /// What is left after the faults: the bound of V1 and V2, and some.
-const AFTER_MS: u64 = 240_000;
+const AFTER_MS: u64 = 180_000;
 
 struct Swarm {
     draws: Draws,

@@ -27,9 +27,11 @@ impl Invariant for FalseFailover {
         };
         match fact {
             Fact::FaultBegan(i) => {
-                let ends = world.scenario.faults.get(*i).map(|f| {
-                    world.scenario.fault_end(f.at_ms, f.fault.length_ms())
-                });
+                let ends = world
+                    .scenario
+                    .faults
+                    .get(*i)
+                    .map(|f| world.scenario.fault_end(f.at_ms, f.fault.length_ms()));
                 self.0 = self.0.max(ends).max(Some(world.now()));
             }
             Fact::Healed => self.0 = self.0.max(Some(world.now())),
@@ -37,10 +39,10 @@ impl Invariant for FalseFailover {
                 return Err(format!("member {} is fenced, and nothing was wrong", member.0));
             }
             Fact::Decided { member, decision } if calm => {
-                if let Decision::ElectionWon { kind, term, .. } = &**decision {
-                    if replaces(*kind) {
-                        return Err(format!("member {} won term {term}, and nothing was wrong", member.0));
-                    }
+                if let Decision::ElectionWon { kind, term, .. } = &**decision
+                    && replaces(*kind)
+                {
+                    return Err(format!("member {} won term {term}, and nothing was wrong", member.0));
                 }
             }
             _ => {}

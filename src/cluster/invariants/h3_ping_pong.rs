@@ -23,10 +23,10 @@ impl Invariant for PingPong {
         match fact {
             Fact::FaultBegan(_) | Fact::Healed => self.0.clear(),
             Fact::Decided { member, decision } => {
-                if let Decision::ElectionWon { kind, .. } = &**decision {
-                    if replaces(*kind) {
-                        self.0.push(*member);
-                    }
+                if let Decision::ElectionWon { kind, .. } = &**decision
+                    && replaces(*kind)
+                {
+                    self.0.push(*member);
                 }
             }
             _ => {}

@@ -63,7 +63,8 @@ pub(super) fn is_live(world: &World) -> bool {
         .iter()
         .filter(|n| n.settings.votes(n.id))
         .filter(|n| {
-            let known = newest.and_then(|l| l.roster.incarnations.get(usize::from(n.id.0)).copied().flatten());
+            let known =
+                newest.and_then(|l| l.roster.incarnations.get(usize::from(n.id.0)).copied().flatten());
             known == Some(n.log.incarnation)
         })
         .count();

@@ -22,10 +22,7 @@ impl Invariant for TermsNeverFall {
                 if let Some(ask) = vote_of(message) {
                     let highest = self.0.entry(*from).or_default();
                     if ask.term < *highest {
-                        return Err(format!(
-                            "member {} voted in term {} after {highest}",
-                            from.0, ask.term
-                        ));
+                        return Err(format!("member {} voted in term {} after {highest}", from.0, ask.term));
                     }
                     *highest = ask.term;
                 }

@@ -25,10 +25,10 @@ impl Invariant for QuorumOfRegistered {
                 }
             }
             Fact::Decided { member, decision } => {
-                if let Decision::VoteGranted { candidate, ask, .. } = &**decision {
-                    if candidate == member {
-                        self.0.entry((ask.term, *member)).or_default().insert(*member);
-                    }
+                if let Decision::VoteGranted { candidate, ask, .. } = &**decision
+                    && candidate == member
+                {
+                    self.0.entry((ask.term, *member)).or_default().insert(*member);
                 }
             }
             Fact::PromotionSent { member, term } => {
