@@ -8,10 +8,12 @@ mod audit;
 mod lockstep;
 mod machine;
 mod record;
+mod recover;
 mod stamp;
 
 pub use audit::{Auditor, Divergence, Failures};
 pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
 pub use machine::Machine;
 pub use record::{Record, RecordKind};
+pub use recover::Recovery;
 pub use stamp::{BootNanos, Seq, WallNanos};

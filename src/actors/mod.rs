@@ -1,1 +1,25 @@
-//! Shells: the sequencer, the roles as supervised actors, the hands. No failover policy here.
+//! Shells: the sequencer, the roles as supervised actors, the hands. No failover policy here: an `if`
+//! about who is promoted belongs into `crate::core`.
+
+mod clock;
+mod guardian;
+mod hands;
+#[cfg(feature = "fault-injection")]
+mod injected;
+mod operator;
+mod peers;
+mod postmaster;
+mod prober;
+mod role_shell;
+mod saved_upstream;
+mod sequencer;
+
+pub use clock::{Clock, ClockHandle, beat};
+pub use guardian::Guardian;
+pub use hands::{DaemonOrder, Hands};
+pub use operator::{GuardReached, OperatorConfig, Perform, PostgresOperator, Reconfigure};
+pub use peers::{Envelope, listen_to_peers};
+pub use postmaster::watch_postmaster;
+pub use prober::{HeartbeatProber, Massage, ProbeTargets, Retime, WatchPrimary};
+pub use role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
+pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig, Teller};

@@ -10,8 +10,8 @@ use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogCondition, Observation, ProcessIdentity,
-    ProcessStart, Record,
+    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Observation, ProcessIdentity, ProcessStart,
+    Record,
 };
 use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -119,7 +119,7 @@ impl World {
                 let head = *remembered;
                 let fresh = Incarnation(self.identity(id));
                 let node = self.node_mut(id);
-                node.log.condition = LogCondition::TailLost { head };
+                node.log.condition = LogFound::TailLost { head };
                 node.log.incarnation = fresh;
                 self.for_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
                 self.queue.after(Nanos::from_millis(500), Event::StartDaemon(id));
@@ -236,7 +236,7 @@ impl World {
         let roles = fold(node, &node.log.records);
         let term_seen = roles.seats()[2].machine.ledger().term_seen();
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
-        let condition = std::mem::replace(&mut node.log.condition, LogCondition::Intact);
+        let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
             run,
             process,
@@ -264,6 +264,10 @@ impl World {
         if let Some((lives, sealed)) = node.postgres.as_ref().map(|p| (p.lives(), p.signal)) {
             let present = Observation::GuardReported(GuardReport::Present { armed });
             self.observe(id, Actor::PostgresOperator, present);
+            if let Some(term) = self.node(id).guard.fenced() {
+                let fenced = Observation::GuardReported(GuardReport::Fenced { term });
+                self.observe(id, Actor::PostgresOperator, fenced);
+            }
             let seen = if lives {
                 Observation::PostmasterSeen { pid: 1, sealed }
             } else {

@@ -9,7 +9,7 @@ use super::scenario::Fault;
 use super::time::{HostClock, SimNanos};
 use super::world::World;
 use crate::core::{BootId, Incarnation, MemberId, Nanos};
-use crate::events::{Actor, LogCondition, Observation, OperatorRequest};
+use crate::events::{Actor, LogFound, Observation, OperatorRequest};
 use pgfo_replay::Seq;
 
 /// A process comes back this long after it died, at the earliest.
@@ -318,7 +318,7 @@ impl World {
         node.log.records.clear();
         node.log.flushed = 0;
         node.log.incarnation = fresh;
-        node.log.condition = LogCondition::Fresh;
+        node.log.condition = LogFound::Fresh;
         self.fact(Fact::LogLost { member: id, noticed: true });
     }
 
@@ -333,7 +333,7 @@ impl World {
         node.log.records.truncate(keep);
         node.log.flushed = keep;
         if noticed {
-            node.log.condition = LogCondition::TailLost { head };
+            node.log.condition = LogFound::TailLost { head };
             node.log.incarnation = fresh;
         }
         self.fact(Fact::LogLost { member: id, noticed });

@@ -61,6 +61,12 @@ impl Guard {
         }
     }
 
+    /// Returns the term it has fenced and keeps so.
+    #[must_use]
+    pub fn fenced(&self) -> Option<Term> {
+        (self.state == GuardState::Fenced).then_some(self.ended)
+    }
+
     /// Arms, or extends; returns whether the deadline is held.
     pub fn arm(&mut self, now: BootNanos, reserve: Nanos, term: Term, until: BootNanos) -> bool {
         if term <= self.ended || term < self.highest {

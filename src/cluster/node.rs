@@ -7,7 +7,7 @@ use super::role::SimRole;
 use super::scenario::PromotionFault;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Term};
-use crate::events::{Deadline, LogCondition, ProcessIdentity, Record, Settings};
+use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
 use pgfo_replay::{BootNanos, Ensemble, Seq};
 use std::collections::VecDeque;
 
@@ -55,7 +55,7 @@ pub struct Log {
     /// Its incarnation.
     pub incarnation: Incarnation,
     /// How the next process will find it.
-    pub condition: LogCondition,
+    pub condition: LogFound,
     /// A flush takes this long until then.
     pub slow: (SimNanos, u64),
     /// Can't be written until then.

@@ -11,7 +11,7 @@ use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, Incarnation, MemberId, Nanos};
-use crate::events::LogCondition;
+use crate::events::LogFound;
 use std::hash::{Hash, Hasher};
 
 /// A hash that does not differ between processes.
@@ -131,7 +131,7 @@ impl World {
                 records: Vec::new(),
                 flushed: 0,
                 incarnation: Incarnation(self.identity(id)),
-                condition: LogCondition::Fresh,
+                condition: LogFound::Fresh,
                 slow: (SimNanos(0), 0),
                 full_until: SimNanos(0),
             },

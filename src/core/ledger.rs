@@ -6,9 +6,9 @@
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
 use crate::events::{
-    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome, FreezeOutcome, Heartbeat, LeaseAsk,
-    Lineage, Message, Observation, PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Record,
-    Refusal, Roster, Settings, Unelectable, Verdict,
+    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome,
+    FreezeOutcome, Heartbeat, LeaseAsk, Lineage, Message, Observation, PauseId, Position, PostgresState,
+    ProbeReport, ProcessIdentity, Record, Refusal, Roster, Settings, Unelectable, Verdict,
 };
 use pgfo_replay::Seq;
 
@@ -466,10 +466,10 @@ impl Ledger {
         if self.quarantined {
             return Err(Unelectable::Quarantined);
         }
-        if let Some(behind_bytes) = self.behind_bytes() {
-            if self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max) {
-                return Err(Unelectable::Lagging { behind_bytes });
-            }
+        if let Some(behind_bytes) = self.behind_bytes()
+            && self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max)
+        {
+            return Err(Unelectable::Lagging { behind_bytes });
         }
         if !self.settings.automatic {
             return Err(Unelectable::Manual);
@@ -609,8 +609,13 @@ impl Ledger {
                 }
             }
             Observation::FreezeCompleted { term, outcome } => {
+                let mut outcome = outcome.clone();
+                if let FreezeOutcome::Frozen { settled, .. } = &mut outcome {
+                    // E4: the receiver ran since the postmaster started, so what it flushed is known.
+                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started);
+                }
                 if let Some(f) = self.freeze.as_mut().filter(|f| f.term == *term) {
-                    f.outcome = Some(outcome.clone());
+                    f.outcome = Some(outcome);
                 }
             }
             Observation::PromotionCompleted { term, outcome, .. } => {
@@ -632,7 +637,10 @@ impl Ledger {
                     PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
                 }
             }
-            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => self.strayed = true,
+            Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
+            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => {
+                self.strayed = true
+            }
             Observation::LogStalled { .. } => self.log_stalled = true,
             Observation::LogRecovered => self.log_stalled = false,
             _ => {}
@@ -650,7 +658,7 @@ impl Ledger {
         self.log_stalled = false;
         self.quarantined = false;
         self.forgetful =
-            !matches!(start.log, crate::events::LogCondition::Fresh | crate::events::LogCondition::Intact)
+            !matches!(start.log, crate::events::LogFound::Fresh | crate::events::LogFound::Intact)
                 || (self.forgetful && self.process.incarnation == start.process.incarnation);
         self.process = start.process;
         self.verdict = Verdict::Unknown;
@@ -672,6 +680,12 @@ impl Ledger {
     }
 
     fn see_local(&mut self, report: ProbeReport) {
+        if let ProbeReport::Answered(answer) = report {
+            // An orphan's answer that arrives after its postmaster's end shows no life.
+            if self.local.runs == Some(false) && answer.postmaster_started == self.local.last_started {
+                return;
+            }
+        }
         self.local.report = Some(report);
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
@@ -787,12 +801,11 @@ impl Ledger {
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
-            Decision::FollowOrdered { term, .. } => {
+            Decision::FollowOrdered { term, .. }
                 // Attaching to a winner of its term or above ends a freeze promise (E2).
-                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) => {
                     self.freeze = None;
                 }
-            }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.strayed = false;
@@ -815,8 +828,9 @@ impl Ledger {
             return;
         }
         let me = usize::from(self.me().0);
+        // Roster 1 comes with the first primary, before which nobody had voted.
         let newly_mine = roster.incarnations.get(me).copied().flatten() == Some(self.process.incarnation)
-            && self.roster.number > 0
+            && roster.number > 1
             && self.roster.incarnations.get(me) != roster.incarnations.get(me);
         self.roster = roster.clone();
         if newly_mine || self.forgetful {

@@ -18,6 +18,9 @@ pub struct Voter {
     refused_freeze: Option<FreezeAsk>,
     /// The operator wants this daemon to end: its own pause must outlive it.
     stopping: bool,
+    /// This role was rebuilt without a record, which may have told how far the log is flushed: the next
+    /// heartbeat tells it again.
+    flush_unknown: bool,
 }
 
 /// A request to freeze.
@@ -46,7 +49,13 @@ impl Voter {
     /// Makes the voter of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), pending: None, refused_freeze: None, stopping: false }
+        Self {
+            ledger: Ledger::new(settings),
+            pending: None,
+            refused_freeze: None,
+            stopping: false,
+            flush_unknown: false,
+        }
     }
 
     /// Returns what this role knows.
@@ -213,10 +222,10 @@ impl Voter {
                 _ => self.report(freeze.candidate, freeze.nonce, term, self.ledger.frozen_position(term)),
             });
         }
-        if let Some((from, ask)) = &self.pending {
-            if ask.ask.term == term {
-                self.vote(*from, ask, out);
-            }
+        if let Some((from, ask)) = &self.pending
+            && ask.ask.term == term
+        {
+            self.vote(*from, ask, out);
         }
     }
 
@@ -427,7 +436,11 @@ impl Voter {
     fn look_for_rollback(&self, peer: MemberId, h: &crate::events::Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
-        if !l.forgetful && mark.incarnation == l.process.incarnation && mark.seq > l.flushed {
+        if !l.forgetful
+            && !self.flush_unknown
+            && mark.incarnation == l.process.incarnation
+            && mark.seq > l.flushed
+        {
             out.push(Event::Decided(Decision::RollbackDetected {
                 peer,
                 remembered: mark.seq,
@@ -452,6 +465,11 @@ impl Machine for Voter {
                 self.pending = None;
                 self.refused_freeze = None;
                 self.stopping = false;
+                self.flush_unknown = false;
+            }
+            Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Decided(Decision::RoleFailed { role, .. }) => {
+                self.flush_unknown |= *role == crate::events::Actor::Voter.number();
             }
             Event::Observed(Observation::OperatorRequested(crate::events::OperatorRequest::Stop)) => {
                 self.stopping = true;

@@ -9,7 +9,7 @@ mod settings;
 pub use decision::{Decision, NoElection, Placement};
 pub use facts::*;
 pub use message::{CandidacyKind, Heartbeat, Message, PostgresState, Testimony, VoteAsk};
-pub use observation::{Deadline, GuardReport, LogCondition, Observation, OperatorRequest, ProcessStart};
+pub use observation::{Deadline, GuardReport, LogFound, Observation, OperatorRequest, ProcessStart};
 pub use settings::{Fencing, MemberSettings, Settings};
 
 use serde::{Deserialize, Serialize};
@@ -106,3 +106,38 @@ impl pgfo_replay::Failures for Event {
         }
     }
 }
+mod backlog;
+mod chain;
+mod codec;
+mod damage;
+mod entry;
+mod evidence;
+mod flat;
+mod guarded;
+mod head;
+mod log;
+mod notices;
+mod open;
+mod packer;
+mod reader;
+mod shared;
+mod source;
+mod store;
+pub mod story;
+mod verify;
+mod walk;
+mod writer;
+
+pub use backlog::{AppendError, BACKLOG_BYTES_MAX};
+pub use chain::Hash;
+pub use codec::{CodecError, FORMAT_VERSION, RECORD_BYTES_MAX, decode_bounded, encode_bounded};
+pub use damage::{Damage, DamageKind};
+pub use entry::BATCH_BYTES_MAX;
+pub use flat::{ExportError, Exported};
+pub use log::{AppendRefused, CloseError, Durability, EventLog, Opened, Receipt, Records};
+pub use notices::LogCondition;
+pub use open::{Condition, HEAD_NAME, LogOptions, OpenError, STORE_NAME};
+pub use packer::PackOptions;
+pub use reader::{LogReader, ReadError};
+pub use shared::LogStats;
+pub use writer::QUEUE_BATCHES_MAX;

@@ -6,13 +6,13 @@ use super::facts::{
 };
 use super::message::Message;
 use super::settings::Settings;
-use crate::core::{Incarnation, MemberId, Nanos, Term};
+use crate::core::{MemberId, Nanos, Term};
 use pgfo_replay::{BootNanos, Seq};
 use serde::{Deserialize, Serialize};
 
 /// How the log was found at a process start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LogCondition {
+pub enum LogFound {
     /// There was none.
     Fresh,
     /// Whole.
@@ -45,7 +45,7 @@ pub struct ProcessStart {
     /// Log, boot, process.
     pub process: ProcessIdentity,
     /// How the log was found.
-    pub log: LogCondition,
+    pub log: LogFound,
 }
 
 /// A deadline that a role waited for.
@@ -109,6 +109,11 @@ pub enum GuardReport {
     Lost,
     /// It stood down.
     StoodDown,
+    /// It runs, has fenced this term, and keeps it so.
+    Fenced {
+        /// The term that ended.
+        term: Term,
+    },
 }
 
 /// A fact from outside.
@@ -223,6 +228,11 @@ pub enum Observation {
         /// `primary_conninfo` as it was.
         primary_conninfo: String,
     },
-    /// A new incarnation was drawn, because this log may have forgotten (M1).
-    IncarnationDrawn(Incarnation),
+    /// The configuration was read again and taken over.
+    SettingsChanged {
+        /// Everything decisions depend on.
+        settings: Box<Settings>,
+        /// Digest of the effective configuration, hexadecimal.
+        configuration_digest: String,
+    },
 }

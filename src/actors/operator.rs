@@ -1,0 +1,771 @@
+//! The PostgresOperator: freezes, promotes, follows and fences the local PostgreSQL as decided, and
+//! says what it observed. It never decides; a call that timed out is unknown.
+
+use super::role_shell::Ping;
+use super::saved_upstream;
+use super::sequencer::Observer;
+use crate::core::{BootNanos, Effect, Lsn, MemberId, Nanos, Term};
+use crate::events::{
+    Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, GuardReport,
+    Observation, ProbeReport, PromotionOutcome,
+};
+use crate::guard::protocol::{GuardState, Reply, Request};
+use crate::guard::{GuardClient, GuardEvent, GuardEvents};
+use crate::os;
+use crate::postgres::{
+    CommandEnd, ConnInfo, Connector, Followed, Outcome, Postmaster, Prober, Session, Sweep, UpstreamSettings,
+    expand, run_command, sweep,
+};
+use actix::prelude::*;
+use slog::{Logger, error, info, warn};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How often a promotion by command is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Deadline of one look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A guard that does not answer within this is unknown to have taken a request.
+const GUARD_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// A fence keeps trying in the guard; this long its first pass is waited for.
+const FENCE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How much of a command's output goes into a record.
+const OUTPUT_CHARS_MAX: usize = 1000;
+
+/// How this member's PostgreSQL is operated.
+#[derive(Clone)]
+pub struct OperatorConfig {
+    /// This member's name, as `application_name`.
+    pub name: String,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// The log's directory, for what must not be lost.
+    pub log_dir: PathBuf,
+    /// How to reach it.
+    pub local: Connector,
+    /// How standbys reach each member, and its name.
+    pub upstreams: BTreeMap<MemberId, (String, ConnInfo)>,
+    /// Instead of `pg_promote`.
+    pub promote_command: Option<String>,
+    /// Instead of `primary_conninfo`.
+    pub follow_command: Option<String>,
+    /// Asked before a promotion.
+    pub validation_command: Option<String>,
+    /// Deadlines.
+    pub promote_timeout: Duration,
+    /// Deadline of following.
+    pub follow_timeout: Duration,
+    /// Deadline of the validation.
+    pub validation_timeout: Duration,
+    /// Deadline of freezing.
+    pub freeze_timeout: Duration,
+    /// Whether a guard fences at all.
+    pub guarded: bool,
+}
+
+/// Perform an effect.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Perform(pub Effect);
+
+/// A guard was reached.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct GuardReached(pub GuardClient, pub GuardEvents);
+
+/// New commands and deadlines, from a reload.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure(pub OperatorConfig);
+
+/// What an operation works with; shared by operations that follow each other.
+#[derive(Clone)]
+struct Tools {
+    config: OperatorConfig,
+    session: Rc<Mutex<Session>>,
+    upstream: Rc<RefCell<Option<UpstreamSettings>>>,
+    winner: Option<Announcement>,
+    observer: Observer,
+    logger: Logger,
+}
+
+/// The actor.
+pub struct PostgresOperator {
+    tools: Tools,
+    guard: Option<GuardClient>,
+    process: crate::core::Incarnation,
+    /// Freezing, promoting and following take turns; a new one ends the one under way.
+    under_way: Option<JoinHandle<()>>,
+    lost_guard: tokio::sync::mpsc::Sender<()>,
+}
+
+impl PostgresOperator {
+    /// Starts the operator. `lost_guard` is told whenever a guard is needed and none is connected.
+    #[must_use]
+    pub fn start(
+        config: OperatorConfig,
+        winner: Option<Announcement>,
+        process: crate::core::Incarnation,
+        observer: Observer,
+        logger: Logger,
+        lost_guard: tokio::sync::mpsc::Sender<()>,
+    ) -> Addr<Self> {
+        Self::create(move |_| {
+            let session = Session::new(config.local.clone(), &config.data_dir);
+            // What a freeze before this process untied.
+            let upstream = saved_upstream::load(&config.log_dir).unwrap_or_else(|why| {
+                warn!(logger, "the saved upstream settings can't be read"; "why" => %why);
+                None
+            });
+            Self {
+                tools: Tools {
+                    config,
+                    session: Rc::new(Mutex::new(session)),
+                    upstream: Rc::new(RefCell::new(upstream)),
+                    winner,
+                    observer,
+                    logger,
+                },
+                guard: None,
+                process,
+                under_way: None,
+                lost_guard,
+            }
+        })
+    }
+
+    fn begin(&mut self, operation: impl Future<Output = ()> + 'static) {
+        if let Some(old) = self.under_way.take() {
+            old.abort();
+        }
+        self.under_way = Some(actix::spawn(operation));
+    }
+
+    fn ask_guard(
+        &self,
+        request: Request,
+        within: Duration,
+        then: impl FnOnce(Result<Reply, String>) -> Option<Observation> + 'static,
+    ) {
+        let guard = self.guard.clone();
+        let observer = self.tools.observer.clone();
+        let lost = self.lost_guard.clone();
+        actix::spawn(async move {
+            let answer = match guard {
+                Some(guard) => guard.request(request, within).await.map_err(|e| e.to_string()),
+                None => Err("no guard is connected".to_owned()),
+            };
+            if answer.is_err() {
+                // One request to look for a guard is enough.
+                let _ = lost.try_send(());
+            }
+            if let Some(observation) = then(answer) {
+                observer.tell(observation).await;
+            }
+        });
+    }
+
+    fn arm(&self, term: Term, until: BootNanos) {
+        let incarnation = self.process;
+        let logger = self.tools.logger.clone();
+        self.ask_guard(
+            Request::Arm { term, deadline: until, incarnation },
+            GUARD_ANSWER_MAX,
+            move |answer| {
+                Some(Observation::GuardReported(match answer {
+                    Ok(Reply::Ok) => GuardReport::Armed { term, until },
+                    Ok(Reply::Refused(why)) => {
+                        warn!(logger, "the guard refused a deadline"; "why" => %why);
+                        GuardReport::Refused { term }
+                    }
+                    Ok(_) | Err(_) => GuardReport::Lost,
+                }))
+            },
+        );
+    }
+
+    fn release(&self, term: Term) {
+        // After a fence the guard keeps the seal; without one PostgreSQL is a standby that goes on.
+        let guard = self.guard.clone();
+        let logger = self.tools.logger.clone();
+        actix::spawn(async move {
+            let Some(guard) = guard else { return };
+            let released = guard.request(Request::Release { term }, GUARD_ANSWER_MAX).await;
+            if !matches!(released, Ok(Reply::Ok)) {
+                let why = format!("the tenure of term {} ended without a fence", term.0);
+                if let Err(e) = guard.request(Request::StandDown { why }, GUARD_ANSWER_MAX).await {
+                    warn!(logger, "the guard could not be told that the tenure is over"; "why" => %e);
+                }
+            }
+        });
+    }
+
+    fn stand_down(&self) {
+        let why = "a quorum agreed to pause while the daemon is away".to_owned();
+        let logger = self.tools.logger.clone();
+        self.ask_guard(Request::StandDown { why }, GUARD_ANSWER_MAX, move |answer| match answer {
+            Ok(Reply::Ok) => Some(Observation::GuardReported(GuardReport::StoodDown)),
+            other => {
+                error!(logger, "the guard did not stand down"; "answer" => ?other);
+                None
+            }
+        });
+    }
+
+    fn fence(&mut self, why: FenceReason) {
+        if let Some(old) = self.under_way.take() {
+            old.abort();
+        }
+        if !self.tools.config.guarded {
+            let tools = self.tools.clone();
+            actix::spawn(async move { tools.sweep_only(why).await });
+            return;
+        }
+        let begun = os::boot_now();
+        let text = format!("{why:?}");
+        self.ask_guard(Request::Fence { why: text }, FENCE_ANSWER_MAX, move |answer| {
+            Some(Observation::FenceCompleted(match answer {
+                Ok(Reply::Fenced(outcome)) => outcome_of(&outcome),
+                Ok(other) => unknown_fence(begun, format!("{other:?}")),
+                Err(e) => unknown_fence(begun, e),
+            }))
+        });
+    }
+}
+
+fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
+    let left =
+        (o.left > 0).then(|| format!("{} processes left, {} uninterruptible", o.left, o.uninterruptible));
+    FenceOutcome {
+        sealed: o.sealed,
+        nothing_left: o.left == 0,
+        killed: o.killed,
+        took: o.took,
+        trouble: o.seal_error.clone().or(left),
+    }
+}
+
+fn unknown_fence(begun: BootNanos, why: String) -> FenceOutcome {
+    let took = Nanos(os::boot_now().nanos_since(begun));
+    FenceOutcome { sealed: false, nothing_left: false, killed: 0, took, trouble: Some(why) }
+}
+
+impl Actor for PostgresOperator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(64);
+        // The session is opened ahead, so that a failover needs no new connection.
+        let tools = self.tools.clone();
+        actix::spawn(async move { tools.keep_session_open().await });
+    }
+}
+
+impl Handler<Ping> for PostgresOperator {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+impl Handler<Reconfigure> for PostgresOperator {
+    type Result = ();
+
+    fn handle(&mut self, Reconfigure(config): Reconfigure, _: &mut Context<Self>) {
+        self.tools.config = config;
+    }
+}
+
+impl Handler<GuardReached> for PostgresOperator {
+    type Result = ();
+
+    fn handle(&mut self, GuardReached(client, mut events): GuardReached, _: &mut Context<Self>) {
+        self.guard = Some(client.clone());
+        let incarnation = self.process;
+        let observer = self.tools.observer.clone();
+        let logger = self.tools.logger.clone();
+        let lost = self.lost_guard.clone();
+        actix::spawn(async move {
+            let hello = client.request(Request::Hello { incarnation }, GUARD_ANSWER_MAX).await;
+            let status = client.request(Request::Status, GUARD_ANSWER_MAX).await;
+            match (hello, status) {
+                (Ok(_), Ok(Reply::Status(status))) => {
+                    let armed = match status.state {
+                        GuardState::Armed { term, deadline, .. } => Some((term, deadline)),
+                        _ => None,
+                    };
+                    observer.tell(Observation::GuardReported(GuardReport::Present { armed })).await;
+                    if let GuardState::Fenced { term, outcome: Some(outcome), .. } = status.state
+                        && outcome.is_complete()
+                    {
+                        observer.tell(Observation::GuardReported(GuardReport::Fenced { term })).await;
+                    }
+                }
+                (hello, status) => {
+                    warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
+                }
+            }
+            while let Some(event) = events.recv().await {
+                match event {
+                    GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
+                        observer.tell(Observation::FenceCompleted(outcome_of(&outcome))).await;
+                    }
+                    GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
+                        warn!(logger, "the guard fences"; "why" => ?why);
+                    }
+                    GuardEvent::Notice(notice) => info!(logger, "the guard says"; "what" => ?notice),
+                    GuardEvent::Lagged { missed } => {
+                        warn!(logger, "notices of the guard were lost"; "missed" => missed)
+                    }
+                    GuardEvent::Disconnected { why } => {
+                        warn!(logger, "lost the guard"; "why" => why);
+                        observer.tell(Observation::GuardReported(GuardReport::Lost)).await;
+                        let _ = lost.try_send(());
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Handler<Perform> for PostgresOperator {
+    type Result = ();
+
+    fn handle(&mut self, Perform(effect): Perform, _: &mut Context<Self>) {
+        let tools = self.tools.clone();
+        match effect {
+            Effect::WatchPrimary(winner) => self.tools.winner = Some(winner),
+            Effect::Freeze { term } => self.begin(async move { tools.freeze(term).await }),
+            Effect::Promote { term } => self.begin(async move { tools.promote(term).await }),
+            Effect::Follow { term, primary } => self.begin(async move { tools.follow(term, primary).await }),
+            Effect::CatchUp { term, from, until } => {
+                self.begin(async move { tools.catch_up(term, from, until).await });
+            }
+            Effect::Fence { why } => self.fence(why),
+            Effect::ArmGuard { term, until } if self.tools.config.guarded => self.arm(term, until),
+            Effect::ReleaseGuard { term } if self.tools.config.guarded => self.release(term),
+            Effect::StandDownGuard => self.stand_down(),
+            Effect::ArmGuard { .. } | Effect::ReleaseGuard { .. } => {}
+            Effect::Send { .. } | Effect::Massage { .. } | Effect::Stop | Effect::StayRunning => {}
+        }
+    }
+}
+
+impl Tools {
+    fn until(&self, length: Duration) -> Instant {
+        Instant::now() + length
+    }
+
+    /// Keeps one connection to the local PostgreSQL open and warm.
+    async fn keep_session_open(&self) {
+        loop {
+            if let Ok(mut session) = self.session.try_lock() {
+                // Failing is normal while PostgreSQL is down; the probes tell.
+                let _ = session.ensure_open(self.until(LOOK_TIMEOUT)).await;
+            }
+            tokio::time::sleep(LOOK_TIMEOUT).await;
+        }
+    }
+
+    fn runs(&self) -> bool {
+        Postmaster::open(&self.config.data_dir).is_ok()
+    }
+
+    // ---- freeze (E2) ----------------------------------------------------------------------
+
+    async fn freeze(&self, term: Term) {
+        let outcome = self.freeze_now().await;
+        self.observer.tell(Observation::FreezeCompleted { term, outcome }).await;
+    }
+
+    async fn freeze_now(&self) -> FreezeOutcome {
+        if !self.runs() {
+            return FreezeOutcome::NothingRuns;
+        }
+        let deadline = self.until(self.config.freeze_timeout);
+        let mut session = self.session.lock().await;
+        match session.read_upstream_settings(deadline).await {
+            Outcome::Done(settings) => {
+                if let Err(why) = self.record_upstream(settings).await {
+                    return FreezeOutcome::NotObserved { why };
+                }
+            }
+            Outcome::Failed { why } | Outcome::Unknown { why } => return self.not_frozen(why),
+        }
+        match session.freeze(deadline).await {
+            Outcome::Done(frozen) => {
+                drop(session);
+                match self.system_id(deadline).await {
+                    Some(system_id) => FreezeOutcome::Frozen {
+                        lsn: frozen.receive.max(frozen.replay),
+                        settled: frozen.startup_wait.has_replayed_local_wal(),
+                        system_id,
+                    },
+                    None => {
+                        FreezeOutcome::NotObserved { why: "its system identifier can't be read".to_owned() }
+                    }
+                }
+            }
+            Outcome::Failed { why } | Outcome::Unknown { why } => self.not_frozen(why),
+        }
+    }
+
+    fn not_frozen(&self, why: String) -> FreezeOutcome {
+        // It may have ended meanwhile: then nothing can be received.
+        if self.runs() { FreezeOutcome::NotObserved { why } } else { FreezeOutcome::NothingRuns }
+    }
+
+    async fn system_id(&self, deadline: Instant) -> Option<crate::core::SystemId> {
+        if let Some(winner) = &self.winner {
+            // The probes have compared it; the freeze has no time for another connection.
+            return Some(winner.system_id);
+        }
+        match self.look(deadline).await {
+            ProbeReport::Answered(a) => Some(a.system_id),
+            _ => None,
+        }
+    }
+
+    async fn look(&self, deadline: Instant) -> ProbeReport {
+        let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
+        super::prober::report_of(&prober.probe(true, deadline).await.outcome)
+    }
+
+    /// E2: the old value is recorded first; it may be the only copy. The record has no password, the
+    /// file beside the log, readable by its owner only, has.
+    async fn record_upstream(&self, mut settings: UpstreamSettings) -> Result<(), String> {
+        if settings.are_untied() {
+            // Frozen before: what is saved stays the truth.
+            return Ok(());
+        }
+        if let Some(saved) = &*self.upstream.borrow() {
+            // A freeze that did not get to its end has untied some of them.
+            settings.keep_where_untied(saved);
+        }
+        saved_upstream::save(&self.config.log_dir, &settings)
+            .map_err(|e| format!("can't save the upstream in {}: {e}", self.config.log_dir.display()))?;
+        let conninfo = settings.primary_conninfo.value.clone();
+        let environment = crate::postgres::Environment::of_process();
+        let redacted = ConnInfo::parse(&conninfo, &environment)
+            .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
+        *self.upstream.borrow_mut() = Some(settings);
+        self.observer.tell(Observation::UpstreamRecorded { primary_conninfo: redacted }).await;
+        Ok(())
+    }
+
+    // ---- promotion (E8) -------------------------------------------------------------------
+
+    async fn promote(&self, term: Term) {
+        let mut commands = Vec::new();
+        let outcome = self.promote_now(&mut commands).await;
+        let restore = matches!(outcome, PromotionOutcome::Promoted { .. });
+        self.observer.tell(Observation::PromotionCompleted { term, outcome, commands }).await;
+        if restore {
+            self.restore_settings().await;
+        }
+    }
+
+    /// Puts back what a freeze changed besides `primary_conninfo`.
+    async fn restore_settings(&self) {
+        let Some(old) = self.upstream.borrow().clone() else { return };
+        let mut session = self.session.lock().await;
+        match session.restore_recovery_settings(&old, self.until(LOOK_TIMEOUT)).await {
+            Outcome::Done(()) => self.forget_upstream(),
+            Outcome::Failed { why } | Outcome::Unknown { why } => {
+                warn!(self.logger, "settings of the freeze were not put back"; "why" => why);
+            }
+        }
+    }
+
+    fn forget_upstream(&self) {
+        *self.upstream.borrow_mut() = None;
+        if let Err(why) = saved_upstream::forget(&self.config.log_dir) {
+            warn!(self.logger, "the saved upstream settings were not removed"; "why" => %why);
+        }
+    }
+
+    async fn promote_now(&self, commands: &mut Vec<CommandRun>) -> PromotionOutcome {
+        if let Some(template) = &self.config.validation_command {
+            let deadline = self.until(self.config.validation_timeout);
+            let (run, end) = self.command("validation_command", template, None, deadline).await;
+            commands.push(run.clone());
+            if end != CommandEnd::Exited(0) {
+                return PromotionOutcome::Vetoed { why: ended(&run) };
+            }
+        }
+        let deadline = self.until(self.config.promote_timeout);
+        if let Some(template) = &self.config.promote_command {
+            let (run, end) = self.command("promote_command", template, None, deadline).await;
+            commands.push(run.clone());
+            match end {
+                CommandEnd::Exited(0) => {
+                    if let Err(outcome) = self.await_promotion(deadline).await {
+                        return outcome;
+                    }
+                }
+                CommandEnd::NotStarted(_) => return PromotionOutcome::Failed { why: ended(&run) },
+                CommandEnd::Exited(_) => return self.after_failed_command(&run).await,
+                CommandEnd::Signalled(_) | CommandEnd::TimedOut => {
+                    return PromotionOutcome::Unknown { why: ended(&run) };
+                }
+            }
+        }
+        let mut session = self.session.lock().await;
+        match session.promote(deadline).await {
+            Outcome::Done(done) => {
+                drop(session);
+                match self.look(deadline).await {
+                    ProbeReport::Answered(a) if !a.in_recovery => PromotionOutcome::Promoted {
+                        timeline: done.timeline,
+                        switched_at: done.switch_lsn.or(a.lsn()).unwrap_or_default(),
+                        system_id: a.system_id,
+                    },
+                    other => PromotionOutcome::Unknown { why: format!("after the promotion: {other:?}") },
+                }
+            }
+            Outcome::Failed { why } => PromotionOutcome::Failed { why },
+            Outcome::Unknown { why } => PromotionOutcome::Unknown { why },
+        }
+    }
+
+    async fn after_failed_command(&self, run: &CommandRun) -> PromotionOutcome {
+        match self.look(self.until(LOOK_TIMEOUT)).await {
+            ProbeReport::Answered(a) if a.in_recovery => PromotionOutcome::Failed { why: ended(run) },
+            _ => PromotionOutcome::Unknown { why: ended(run) },
+        }
+    }
+
+    /// A command that succeeded said so; whether PostgreSQL left recovery is looked at.
+    async fn await_promotion(&self, deadline: Instant) -> Result<(), PromotionOutcome> {
+        let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
+        loop {
+            let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && !a.in_recovery
+            {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let why = "promote_command succeeded, but PostgreSQL is still in recovery".to_owned();
+                return Err(PromotionOutcome::Unknown { why });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    // ---- following ------------------------------------------------------------------------
+
+    async fn follow(&self, term: Term, primary: MemberId) {
+        let mut commands = Vec::new();
+        let outcome = self.follow_now(primary, &mut commands).await;
+        self.observer.tell(Observation::FollowCompleted { term, outcome, commands }).await;
+    }
+
+    async fn follow_now(&self, primary: MemberId, commands: &mut Vec<CommandRun>) -> FollowOutcome {
+        let deadline = self.until(self.config.follow_timeout);
+        let timeline = self.winner.filter(|w| w.primary == primary).map(|w| w.lineage.timeline);
+        if let Some(template) = &self.config.follow_command {
+            let (run, end) = self.command("follow_command", template, Some(primary), deadline).await;
+            commands.push(run.clone());
+            return match end {
+                CommandEnd::Exited(0) => {
+                    let outcome = self.await_streaming(timeline, deadline).await;
+                    if matches!(outcome, FollowOutcome::Streaming { .. }) {
+                        self.restore_settings().await;
+                    }
+                    outcome
+                }
+                CommandEnd::Exited(_) | CommandEnd::NotStarted(_) => {
+                    FollowOutcome::Failed { why: ended(&run) }
+                }
+                CommandEnd::Signalled(_) | CommandEnd::TimedOut => {
+                    FollowOutcome::Unknown { why: ended(&run) }
+                }
+            };
+        }
+        self.point_at(primary, timeline, deadline).await
+    }
+
+    async fn point_at(
+        &self,
+        upstream: MemberId,
+        timeline: Option<crate::core::Timeline>,
+        deadline: Instant,
+    ) -> FollowOutcome {
+        let Some((name, conninfo)) = self.config.upstreams.get(&upstream) else {
+            return FollowOutcome::Failed {
+                why: "the primary has no conninfo in the configuration".to_owned(),
+            };
+        };
+        let target = crate::postgres::FollowTarget {
+            primary_conninfo: conninfo.to_libpq_string(&self.config.name),
+            timeline,
+        };
+        let old = self.upstream.borrow().clone();
+        let mut session = self.session.lock().await;
+        match session.follow(&target, old.as_ref(), deadline).await {
+            Outcome::Done(Followed::Streaming { timeline, receive, .. }) => {
+                self.forget_upstream();
+                FollowOutcome::Streaming { timeline, lsn: receive }
+            }
+            Outcome::Done(Followed::Diverged(hint)) => {
+                FollowOutcome::Diverged { why: format!("following {name}: {hint:?}") }
+            }
+            Outcome::Failed { why } => FollowOutcome::Failed { why },
+            Outcome::Unknown { why } => FollowOutcome::Unknown { why },
+        }
+    }
+
+    async fn await_streaming(
+        &self,
+        timeline: Option<crate::core::Timeline>,
+        deadline: Instant,
+    ) -> FollowOutcome {
+        let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
+        loop {
+            let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && let Some(t) =
+                    a.timeline.filter(|t| a.streaming && timeline.is_none_or(|wanted| wanted == *t))
+            {
+                return FollowOutcome::Streaming { timeline: t, lsn: a.received };
+            }
+            if Instant::now() >= deadline {
+                let why =
+                    "follow_command succeeded, but the WAL receiver does not stream on the new timeline";
+                return FollowOutcome::Unknown { why: why.to_owned() };
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// E7: streams from another standby up to a position, then freezes again.
+    async fn catch_up(&self, term: Term, from: MemberId, until: Lsn) {
+        let deadline = self.until(self.config.follow_timeout);
+        let mut outcome = self.point_at(from, None, deadline).await;
+        if let FollowOutcome::Streaming { timeline, .. } = outcome {
+            outcome = self.await_position(timeline, until, deadline).await;
+        }
+        let frozen = self.freeze_now().await;
+        if let FreezeOutcome::NotObserved { why } = frozen {
+            outcome = FollowOutcome::Unknown { why };
+        }
+        self.observer.tell(Observation::CatchUpCompleted { term, outcome }).await;
+    }
+
+    async fn await_position(
+        &self,
+        timeline: crate::core::Timeline,
+        until: Lsn,
+        deadline: Instant,
+    ) -> FollowOutcome {
+        let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
+        loop {
+            let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && a.lsn().is_some_and(|lsn| lsn >= until)
+            {
+                return FollowOutcome::Streaming { timeline, lsn: a.lsn() };
+            }
+            if Instant::now() >= deadline {
+                return FollowOutcome::Unknown { why: format!("{until} was not reached in time") };
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    // ---- without a guard (L10) ------------------------------------------------------------
+
+    /// With fencing off nothing that runs is stopped; what a dead postmaster left behind is.
+    async fn sweep_only(&self, why: FenceReason) {
+        let begun = os::boot_now();
+        let dead = matches!(why, FenceReason::PostmasterGone | FenceReason::FoundDown) && !self.runs();
+        let (nothing_left, killed, trouble) = if dead {
+            let dir = self.config.data_dir.clone();
+            let until = std::time::Instant::now() + FENCE_ANSWER_MAX;
+            match tokio::task::spawn_blocking(move || sweep(&dir, until)).await {
+                Ok(Sweep::Gone { killed, .. }) => (true, killed, None),
+                Ok(Sweep::Remains { killed, left }) => {
+                    (false, killed, Some(format!("{} processes left", left.len())))
+                }
+                Ok(Sweep::Unknown(e)) => (false, 0, Some(e.to_string())),
+                Err(e) => (false, 0, Some(e.to_string())),
+            }
+        } else {
+            (false, 0, Some("fencing is off: PostgreSQL goes on".to_owned()))
+        };
+        let took = Nanos(os::boot_now().nanos_since(begun));
+        let outcome = FenceOutcome { sealed: false, nothing_left, killed, took, trouble };
+        self.observer.tell(Observation::FenceCompleted(outcome)).await;
+    }
+
+    // ---- commands -------------------------------------------------------------------------
+
+    /// Runs a configured command with repmgr's placeholders: `%n` the primary's or this member's
+    /// number from 1, `%a` its name, `%c` its conninfo without password, `%d` the data directory.
+    async fn command(
+        &self,
+        name: &str,
+        template: &str,
+        upstream: Option<MemberId>,
+        deadline: Instant,
+    ) -> (CommandRun, CommandEnd) {
+        let about = upstream.and_then(|m| self.config.upstreams.get(&m));
+        let member = about.map_or(self.config.name.as_str(), |(n, _)| n.as_str());
+        let number = self.number_of(member).to_string();
+        let conninfo = about.map_or_else(String::new, |(_, c)| c.redacted());
+        let data = self.config.data_dir.display().to_string();
+        let values = [('n', number.as_str()), ('a', member), ('c', conninfo.as_str()), ('d', data.as_str())];
+        let line = match expand(template, &values) {
+            Ok(line) => line,
+            Err(why) => {
+                let run = CommandRun {
+                    name: name.to_owned(),
+                    exit_code: None,
+                    signal: None,
+                    timed_out: false,
+                    took: Nanos(0),
+                    output: why.to_string(),
+                };
+                return (run, CommandEnd::NotStarted(0));
+            }
+        };
+        let report =
+            run_command(&line, &[("PGFO_MEMBER", &self.config.name), ("PGDATA", &data)], deadline).await;
+        let (exit_code, signal, timed_out) = match report.end {
+            CommandEnd::Exited(code) => (Some(code), None, false),
+            CommandEnd::Signalled(signal) => (None, Some(signal), false),
+            CommandEnd::TimedOut => (None, None, true),
+            CommandEnd::NotStarted(code) => (Some(code), None, false),
+        };
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let output = report.output_tail.chars().map(printable).take(OUTPUT_CHARS_MAX).collect();
+        let run =
+            CommandRun { name: name.to_owned(), exit_code, signal, timed_out, took: report.took, output };
+        (run, report.end)
+    }
+
+    fn number_of(&self, name: &str) -> usize {
+        let mut names: Vec<&str> = self.config.upstreams.values().map(|(n, _)| n.as_str()).collect();
+        names.push(self.config.name.as_str());
+        names.sort_unstable();
+        names.dedup();
+        names.iter().position(|n| *n == name).map_or(0, |at| at + 1)
+    }
+}
+
+fn ended(run: &CommandRun) -> String {
+    let how = match (run.timed_out, run.exit_code, run.signal) {
+        (true, ..) => "was killed at its deadline".to_owned(),
+        (_, Some(code), _) => format!("exited with {code}"),
+        (_, _, Some(signal)) => format!("was killed by signal {signal}"),
+        _ => "could not be started".to_owned(),
+    };
+    format!("{} {how} after {}", run.name, run.took)
+}

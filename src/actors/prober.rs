@@ -1,0 +1,254 @@
+//! The HeartbeatProber: probes the local PostgreSQL and the primary's with every heartbeat, and makes
+//! heart massages over fresh connections. It has no opinion about what it sees.
+
+use super::role_shell::Ping;
+use super::sequencer::Observer;
+use crate::core::{MemberId, Nanos};
+use crate::events::{Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
+use crate::postgres::{self, Connector, ProbeOutcome, Prober, ReceiverStatus};
+use actix::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Massages that may be under way at once; the configuration allows fewer attempts.
+const MASSAGES_MAX: usize = 64;
+
+/// How each member's PostgreSQL is reached, and how patiently.
+#[derive(Clone)]
+pub struct ProbeTargets {
+    /// This member.
+    pub me: MemberId,
+    /// Connectors by member; the local one for this member.
+    pub connectors: BTreeMap<MemberId, Connector>,
+    /// Between two heartbeats.
+    pub interval: Duration,
+    /// Deadline of one heartbeat.
+    pub timeout: Duration,
+    /// Deadline of one massage.
+    pub massage_timeout: Duration,
+    /// Age at which the kept connection is renewed.
+    pub renew_after: Duration,
+}
+
+/// A heart massage is wanted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Massage {
+    /// Whose PostgreSQL.
+    pub target: MemberId,
+    /// Number, from 1.
+    pub attempt: u8,
+}
+
+/// This is the primary to probe from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WatchPrimary(pub MemberId);
+
+/// New timing, from a reload.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Retime(pub ProbeTargets);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tick;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Distrust(MemberId);
+
+struct Target {
+    prober: Arc<Mutex<Prober>>,
+    /// A probe over a fresh connection failed: what a kept one says is not believed.
+    distrusted: bool,
+}
+
+/// The actor.
+pub struct HeartbeatProber {
+    targets: ProbeTargets,
+    observer: Observer,
+    primary: Option<MemberId>,
+    kept: BTreeMap<MemberId, Target>,
+    massages: usize,
+    due: Instant,
+}
+
+impl HeartbeatProber {
+    /// Starts the prober.
+    #[must_use]
+    pub fn start(targets: ProbeTargets, primary: Option<MemberId>, observer: Observer) -> Addr<Self> {
+        Supervisor::start(move |_| Self {
+            targets,
+            observer,
+            primary,
+            kept: BTreeMap::new(),
+            massages: 0,
+            due: Instant::now(),
+        })
+    }
+
+    fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
+        let Some(connector) = self.targets.connectors.get(&target).cloned() else { return };
+        let renew_after = self.targets.renew_after;
+        let kept = self.kept.entry(target).or_insert_with(|| Target {
+            prober: Arc::new(Mutex::new(Prober::new(connector, renew_after))),
+            distrusted: false,
+        });
+        let fresh = kept.distrusted;
+        let prober = kept.prober.clone();
+        let deadline = Instant::now() + self.targets.timeout;
+        let observer = self.observer.clone();
+        let me = ctx.address();
+        // One outstanding probe a target: while one is under way, this heartbeat is left out.
+        let Ok(mut prober) = prober.try_lock_owned() else { return };
+        actix::spawn(async move {
+            let probe = prober.probe(fresh, deadline).await;
+            let report = report_of(&probe.outcome);
+            if matches!(report, ProbeReport::Failed(_)) {
+                prober.disconnect();
+                // Lost when the prober is gone, and with it the trust.
+                let _ = me.try_send(Distrust(target));
+            }
+            drop(prober);
+            let took = probe.latency;
+            let kind = ProbeKind::Heartbeat;
+            observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
+        });
+    }
+}
+
+impl Actor for HeartbeatProber {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.due = Instant::now();
+        ctx.notify(Tick);
+    }
+}
+
+impl Supervised for HeartbeatProber {}
+
+impl Handler<Tick> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let late = now.saturating_duration_since(self.due);
+        // D4: a prober that ran late by a whole interval says so.
+        let stalled = if late >= self.targets.interval { late } else { Duration::ZERO };
+        let stalled = Nanos(u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
+        let me = self.targets.me;
+        self.heartbeat(me, stalled, ctx);
+        if let Some(primary) = self.primary.filter(|p| *p != me) {
+            self.heartbeat(primary, stalled, ctx);
+        }
+        self.due = now + self.targets.interval;
+        ctx.notify_later(Tick, self.targets.interval);
+    }
+}
+
+impl Handler<Massage> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, Massage { target, attempt }: Massage, ctx: &mut Context<Self>) {
+        let Some(connector) = self.targets.connectors.get(&target).cloned() else { return };
+        if self.massages >= MASSAGES_MAX {
+            return;
+        }
+        self.massages += 1;
+        let deadline = Instant::now() + self.targets.massage_timeout;
+        let observer = self.observer.clone();
+        let me = ctx.address();
+        let begun = Instant::now();
+        let probing = async move {
+            let mut prober = Prober::new(connector, Duration::MAX);
+            let probe = prober.probe(true, deadline).await;
+            let report = report_of(&probe.outcome);
+            let failed = matches!(report, ProbeReport::Failed(_));
+            if failed {
+                let _ = me.try_send(Distrust(target));
+            }
+            let late = Instant::now().saturating_duration_since(deadline + Duration::from_millis(500));
+            let stalled = Nanos(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+            let took = Nanos(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let kind = ProbeKind::Massage(attempt);
+            observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
+        };
+        ctx.spawn(probing.into_actor(self).map(|(), this, _| this.massages -= 1));
+    }
+}
+
+impl Handler<Distrust> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, Distrust(target): Distrust, _: &mut Context<Self>) {
+        if let Some(kept) = self.kept.get_mut(&target) {
+            kept.distrusted = true;
+            if let Ok(mut prober) = kept.prober.try_lock() {
+                prober.disconnect();
+                // The next one is fresh by itself, and what it says is believed.
+                kept.distrusted = false;
+            }
+        }
+    }
+}
+
+impl Handler<WatchPrimary> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, WatchPrimary(primary): WatchPrimary, _: &mut Context<Self>) {
+        self.primary = Some(primary);
+        let me = self.targets.me;
+        self.kept.retain(|member, _| *member == me || *member == primary);
+    }
+}
+
+impl Handler<Retime> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, Retime(targets): Retime, _: &mut Context<Self>) {
+        self.targets = targets;
+        self.kept.clear();
+    }
+}
+
+impl Handler<Ping> for HeartbeatProber {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+/// Turns what the PostgreSQL module saw into the vocabulary of events.
+pub(crate) fn report_of(outcome: &ProbeOutcome) -> ProbeReport {
+    match outcome {
+        ProbeOutcome::Answered(answer) => ProbeReport::Answered(answer_of(answer)),
+        ProbeOutcome::Refused => ProbeReport::Failed(ProbeFailure::Refused),
+        ProbeOutcome::Reset | ProbeOutcome::Closed => ProbeReport::Failed(ProbeFailure::Reset),
+        ProbeOutcome::TimedOut { .. } => ProbeReport::Failed(ProbeFailure::TimedOut),
+        ProbeOutcome::Unreachable => ProbeReport::Failed(ProbeFailure::Unreachable),
+        ProbeOutcome::TooManyClients => ProbeReport::Alive(SignOfLife::TooManyClients),
+        ProbeOutcome::AuthenticationFailed => ProbeReport::Alive(SignOfLife::AuthenticationFailed),
+        ProbeOutcome::StartingUp => ProbeReport::Alive(SignOfLife::StartingUp),
+        ProbeOutcome::ShuttingDown => ProbeReport::Alive(SignOfLife::ShuttingDown),
+        ProbeOutcome::TlsFailed => ProbeReport::Alive(SignOfLife::TlsFailed),
+        ProbeOutcome::OtherServerError(state) => ProbeReport::Alive(SignOfLife::ServerError(state.0)),
+    }
+}
+
+fn answer_of(a: &postgres::Answer) -> Answer {
+    Answer {
+        system_id: a.system_id,
+        in_recovery: a.in_recovery,
+        timeline: a.timeline,
+        received: if a.in_recovery { a.receive_lsn } else { a.write_lsn },
+        replayed: a.replay_lsn,
+        streaming: a.receiver.as_ref().is_some_and(|r| r.status == ReceiverStatus::Streaming),
+        receiver: a.receiver.is_some(),
+        waits_for_wal: a.startup_wait.has_replayed_local_wal(),
+        postmaster_started: a.postmaster_start.0,
+    }
+}

@@ -1,0 +1,36 @@
+//! `pgfo adopt NAME`: makes a member the primary of the first, or next, term (E10).
+
+use super::exit::Exit;
+use super::{Target, connect, load};
+use crate::control::Request;
+
+/// Arguments of `pgfo adopt`.
+#[derive(clap::Args, Debug)]
+pub struct AdoptArgs {
+    /// The member that is, or is to be, the primary.
+    pub name: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Asks the daemon.
+///
+/// # Errors
+/// When the daemon can't be asked or refuses.
+pub fn run(args: &AdoptArgs) -> anyhow::Result<Exit> {
+    let config = load(&args.target.config)?;
+    let mut client = match connect(&config) {
+        Ok(client) => client,
+        Err(why) => {
+            anstream::eprintln!("{why}");
+            return Ok(Exit::Unreachable);
+        }
+    };
+    client.call(&Request::Adopt { name: args.name.clone() })?;
+    anstream::println!(
+        "asked: {} stands for the next term; `pgfo status --config {}` shows the outcome",
+        args.name,
+        args.target.config.display()
+    );
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,125 @@
+//! What the daemon answers over its control socket, and how it tells records to people.
+
+use super::status;
+use crate::actors::{GetLedger, GetLog, Observer, Sequencer, Teller};
+use crate::config::{Config, closest};
+use crate::control::{ControlError, Incoming, Replier, Request};
+use crate::core::Ledger;
+use crate::events::story::{Level, StoryMemory, tell};
+use crate::events::{Observation, OperatorRequest};
+use actix::Addr;
+use serde_json::json;
+use slog::Logger;
+use std::io::{self, Write};
+use tokio::sync::mpsc;
+
+/// Returns what tells records to the text log: the same story that a replay tells.
+pub(super) fn teller(logger: Logger) -> Teller {
+    let mut memory = StoryMemory::new();
+    Box::new(move |record, settings| {
+        let Some(line) = tell(record, settings, &mut memory) else { return };
+        let term = line.term.map(|t| t.0);
+        let values = slog::o!(
+            "kind" => line.subject, "record" => record.seq.0, "cause" => record.cause.map(|c| c.0), "term" => term
+        );
+        let logger = logger.new(values);
+        match line.level {
+            Level::Debug => slog::debug!(logger, "{}", line.text),
+            Level::Info => slog::info!(logger, "{}", line.text),
+            Level::Warning => slog::warn!(logger, "{}", line.text),
+            Level::Critical => slog::crit!(logger, "{}", line.text),
+        }
+    })
+}
+
+/// Answers requests for as long as the socket lives.
+pub(super) async fn answer(
+    mut asked: mpsc::Receiver<Incoming>,
+    sequencer: Addr<Sequencer>,
+    daemon: Observer,
+    config: Config,
+) {
+    while let Some(Incoming { request, reply, .. }) = asked.recv().await {
+        let sequencer = sequencer.clone();
+        match request {
+            Request::Version => end(reply, Ok(json!({ "version": env!("CARGO_PKG_VERSION") }))),
+            Request::Status => {
+                end(reply, ledger(&sequencer).await.map(|l| status::status(&l, &config)));
+            }
+            Request::MayStart => end(reply, ledger(&sequencer).await.map(|l| may_start(&l))),
+            Request::Adopt { name } => end(reply, adopt(&name, &config, &daemon).await),
+            Request::Export { from, .. } => {
+                let Ok(log) = sequencer.send(GetLog).await else { continue };
+                // The handler of a long export waits when its client is slow: on a thread of its own.
+                tokio::task::spawn_blocking(move || {
+                    let mut out = Chunks(&reply);
+                    let done = log.export_to(from, &mut out);
+                    let answer = match done {
+                        Ok(exported) => Ok(json!({ "first": exported.first.0, "last": exported.last.0 })),
+                        Err(why) => {
+                            Err(ControlError::new("export-failed", why.to_string(), "see the daemon's log"))
+                        }
+                    };
+                    end(reply, answer);
+                });
+            }
+        }
+    }
+}
+
+struct Chunks<'a>(&'a Replier);
+
+impl Write for Chunks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.blocking_bytes(bytes).map_err(|e| io::Error::new(io::ErrorKind::BrokenPipe, e))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn end(reply: Replier, answer: Result<serde_json::Value, ControlError>) {
+    // A client that went away needs no answer.
+    let _ = match answer {
+        Ok(value) => reply.done(value),
+        Err(error) => reply.error(error),
+    };
+}
+
+async fn ledger(sequencer: &Addr<Sequencer>) -> Result<Ledger, ControlError> {
+    sequencer.send(GetLedger).await.map_err(|e| {
+        ControlError::new("internal", format!("the sequencer is gone: {e}"), "see the daemon's log")
+    })
+}
+
+/// L9: a former primary runs unsealed only with a standing lease of this boot.
+fn may_start(ledger: &Ledger) -> serde_json::Value {
+    let paused = ledger.paused.is_some_and(|p| p.primary == ledger.me());
+    let (allowed, why) = if ledger.announced().is_none() && ledger.tenure.is_none() {
+        (true, "the cluster has no primary of any term yet".to_owned())
+    } else if ledger.lease_stands() {
+        (true, "this member holds a standing lease".to_owned())
+    } else if paused && ledger.tenure.is_some() {
+        (true, "the cluster is paused for this primary".to_owned())
+    } else {
+        let term = ledger.announced_term();
+        let primary = ledger.primary().map_or("nobody", |p| ledger.settings.name(p));
+        (false, format!("this member holds no lease; {primary} is the primary of term {term}"))
+    };
+    json!({ "unsealed": allowed, "why": why })
+}
+
+async fn adopt(name: &str, config: &Config, daemon: &Observer) -> Result<serde_json::Value, ControlError> {
+    let Some(member) = config.membership.id_of(name) else {
+        let names = config.membership.members().iter().map(|m| m.name.as_str());
+        let remedy = match closest(name, names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "see the [[member]] sections of the configuration".to_owned(),
+        };
+        return Err(ControlError::new("unknown-member", format!("there is no member {name}"), remedy));
+    };
+    daemon.tell(Observation::OperatorRequested(OperatorRequest::Adopt { member })).await;
+    Ok(json!({ "asked": name }))
+}

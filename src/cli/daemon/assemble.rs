@@ -1,0 +1,416 @@
+//! Puts a member together: log, roles, hands, supervision; and takes it apart again in order.
+
+use super::{answers, settings};
+use crate::actors::{
+    Clock, DaemonOrder, Envelope, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
+    PostgresOperator, Rebuild, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
+    listen_to_peers, watch_postmaster,
+};
+use crate::cli::exit::Exit;
+use crate::cli::logging::LogGuard;
+use crate::config::{Config, FencingMode, reload_changes};
+use crate::control::ControlServer;
+use crate::core::{CORE_REVISION, Incarnation, Ledger};
+use crate::events::{
+    Actor, Condition, Event, EventLog, LogCondition, LogFound, LogOptions, Observation, OperatorRequest,
+    ProcessIdentity, ProcessStart,
+};
+use crate::guard;
+use crate::os;
+use crate::peer::{Hello, LinkConfig, LinkTiming, PeerLink, PeerMember, ProcessNonce, Security, TlsPaths};
+use actix::Addr;
+use anyhow::Context as _;
+use pgfo_replay::Seq;
+use slog::{Logger, crit, info, warn};
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Orders to the daemon that may wait: there are two kinds.
+const ORDERS_MAX: usize = 8;
+/// How long a guard may take to start.
+const GUARD_START_MAX: Duration = Duration::from_secs(5);
+/// Pause before a guard is looked for again.
+const GUARD_RETRY: Duration = Duration::from_millis(500);
+
+/// Runs the member until it ends.
+pub(super) async fn serve(
+    config: Config,
+    path: PathBuf,
+    logger: Logger,
+    text: LogGuard,
+) -> anyhow::Result<Exit> {
+    let opened = match EventLog::<Event>::open(&config.log.directory, LogOptions::default()) {
+        Ok(opened) => opened,
+        Err(why) => {
+            crit!(logger, "{}", why);
+            return Ok(Exit::Unreadable);
+        }
+    };
+    let log = Arc::new(opened.log);
+    let core_settings = settings::settings(&config);
+    let process = ProcessIdentity {
+        incarnation: opened.incarnation,
+        boot_id: os::boot_id().context("the kernel's boot identity")?,
+        nonce: rand::random(),
+    };
+    // Recovery: every role is folded from the log by itself, and the sequencer's own view too.
+    let mut roles = Vec::new();
+    for name in Actor::ROLES {
+        let shell = RoleShell::start(name, core_settings.clone());
+        let rebuild = Rebuild { log: log.clone(), batch: Vec::new(), without: None };
+        let folded = shell.send(rebuild).await.context("a role did not start")?;
+        folded.map_err(|why| anyhow::anyhow!("{} can't be recovered from the log: {why}", name.name()))?;
+        roles.push((name, shell));
+    }
+    let mut ledger = Ledger::new(core_settings.clone());
+    for record in log.records(Seq(1)) {
+        ledger.evolve(&record.map_err(|damage| anyhow::anyhow!("the log is damaged: {damage}"))?);
+    }
+    let next = opened.last.map_or(Seq(1), |(seq, _)| seq.next());
+    info!(logger, "recovered from the log"; "records" => next.0 - 1, "condition" => ?opened.condition);
+
+    let (orders_in, mut orders) = mpsc::channel(ORDERS_MAX);
+    let (lost_guard, guard_lost) = mpsc::channel(1);
+    let (peers, peer_events) = PeerLink::start::<Envelope>(link_config(&config, &process)?)
+        .context("listening for the other members")?;
+    let targets = settings::targets(&config)?;
+    let operator_config = settings::operator(&config)?;
+    let (clock, clock_hand) = Clock::new();
+    let winner = ledger.announced().copied();
+    let mut parts = None;
+    let sequencer = {
+        let (logger, parts) = (logger.clone(), &mut parts);
+        let operator_config = operator_config.clone();
+        Sequencer::start(
+            SequencerConfig {
+                log: log.clone(),
+                next,
+                roles: roles.clone(),
+                ledger,
+                clock,
+                logger: logger.clone(),
+                teller: answers::teller(logger.clone()),
+            },
+            move |address| {
+                let observer = |actor| Observer::new(actor, address.clone().recipient());
+                let prober = HeartbeatProber::start(
+                    targets,
+                    winner.map(|w| w.primary),
+                    observer(Actor::HeartbeatProber),
+                );
+                let operator = operator_config.map(|c| {
+                    let seen = observer(Actor::PostgresOperator);
+                    PostgresOperator::start(c, winner, process.incarnation, seen, logger.clone(), lost_guard)
+                });
+                *parts = Some((prober.clone(), operator.clone()));
+                Hands { peers, prober, operator, daemon: orders_in, logger }
+            },
+        )
+    };
+    let (prober, operator) = parts.context("the hands did not start")?;
+    let daemon = Observer::new(Actor::Daemon, sequencer.clone().recipient());
+    daemon
+        .tell(Observation::ProcessStarted(Box::new(ProcessStart {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            core_revision: CORE_REVISION,
+            settings: core_settings,
+            configuration_digest: settings::digest(&config),
+            process,
+            log: found(&opened.condition),
+        })))
+        .await;
+
+    if let (Some(operator), Some(postgres)) = (&operator, &config.postgres) {
+        keep_guard(&config, &path, operator.clone(), guard_lost, logger.clone()).await?;
+        let seen = Observer::new(Actor::PostgresOperator, sequencer.clone().recipient());
+        actix::spawn(watch_postmaster(postgres.data_directory.clone(), seen, logger.clone()));
+    }
+    let (interval_in, interval) = watch::channel(config.heartbeat.interval);
+    let ticking = Observer::new(Actor::Clock, sequencer.clone().recipient());
+    actix::spawn(clock_hand.run(ticking.clone()));
+    actix::spawn(beat(interval, log.clone(), ticking));
+    let names = config.membership.members().iter().map(|m| m.name.clone()).collect();
+    let heard = Observer::new(Actor::PeerLink, sequencer.clone().recipient());
+    actix::spawn(listen_to_peers(peer_events, heard, logger.clone(), names));
+    actix::spawn(tell_log_conditions(opened.conditions, daemon.clone(), logger.clone()));
+    let control_path = config.node.run_directory.join(crate::cli::CONTROL_SOCKET);
+    make_run_directory(&config.node.run_directory)?;
+    let (_control, asked) = ControlServer::start(&control_path)
+        .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
+    link_to_control(&config.log.directory, &control_path, &logger);
+    actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone()));
+    actix::spawn(
+        Guardian {
+            sequencer: sequencer.clone(),
+            roles: roles.iter().map(|(n, a)| (n.name(), a.clone())).collect(),
+            prober: prober.clone(),
+            logger: logger.clone(),
+        }
+        .run(),
+    );
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    info!(logger, "running"; "version" => env!("CARGO_PKG_VERSION"), "control" => %control_path.display());
+
+    let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
+    let exit = running.until_told_to_end(&mut orders, &logger).await?;
+    drop(running);
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(why) = log.close()
+    {
+        warn!(logger, "the log was not closed cleanly"; "why" => %why);
+    }
+    Ok(exit)
+}
+
+/// A running member, as far as signals concern it.
+struct Running {
+    path: PathBuf,
+    config: Config,
+    sequencer: Addr<Sequencer>,
+    prober: Addr<HeartbeatProber>,
+    operator: Option<Addr<PostgresOperator>>,
+    interval: watch::Sender<crate::core::Nanos>,
+    text: LogGuard,
+    daemon: Observer,
+}
+
+impl Running {
+    async fn until_told_to_end(
+        &self,
+        orders: &mut mpsc::Receiver<DaemonOrder>,
+        logger: &Logger,
+    ) -> anyhow::Result<Exit> {
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+        let mut told = 0u32;
+        let mut config = self.config.clone();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => told += 1,
+                _ = interrupt.recv() => told += 1,
+                _ = hang_up.recv() => {
+                    if let Some(new) = self.reload(&config, logger).await {
+                        config = new;
+                    }
+                    continue;
+                }
+                order = orders.recv() => match order {
+                    Some(DaemonOrder::Stop) | None => break,
+                    Some(DaemonOrder::StayRunning) => {
+                        warn!(logger, "staying: no quorum agreed to pause, and without the daemon the guard would \
+                            stop PostgreSQL at the lease's end; tell it again to end it all the same");
+                        continue;
+                    }
+                },
+            }
+            if told > 1 {
+                warn!(logger, "told twice: ending at once");
+                return Ok(Exit::Forced);
+            }
+            info!(logger, "told to end");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            let wish = Observe {
+                actor: Actor::Daemon,
+                observation: Observation::OperatorRequested(OperatorRequest::Stop),
+            };
+            // Not awaited here: a second signal must get through.
+            let sequencer = self.sequencer.clone();
+            actix::spawn(async move {
+                // The sequencer's end is the guardian's business.
+                let _ = sequencer.send(wish).await;
+            });
+        }
+        info!(logger, "ending in order");
+        Ok(Exit::Ok)
+    }
+
+    /// All or nothing; says what changed.
+    async fn reload(&self, old: &Config, logger: &Logger) -> Option<Config> {
+        let new = match Config::load(&self.path) {
+            Ok((new, warnings)) => {
+                for warning in warnings {
+                    warn!(logger, "{}", warning);
+                }
+                new
+            }
+            Err(errors) => {
+                warn!(logger, "the configuration was not reloaded: {}", errors);
+                return None;
+            }
+        };
+        let changes = match reload_changes(old, &new) {
+            Ok(changes) => changes,
+            Err(refused) => {
+                warn!(logger, "the configuration was not reloaded: {}", refused);
+                return None;
+            }
+        };
+        if changes.is_empty() {
+            info!(logger, "the configuration was read again: nothing changed");
+            return None;
+        }
+        let (targets, operator) = match (settings::targets(&new), settings::operator(&new)) {
+            (Ok(targets), Ok(operator)) => (targets, operator),
+            (Err(e), _) | (_, Err(e)) => {
+                warn!(logger, "the configuration was not reloaded: {:#}", e);
+                return None;
+            }
+        };
+        for change in &changes {
+            info!(logger, "configuration changed"; "key" => &change.key, "old" => change.old.as_deref().unwrap_or("-"), "new" => change.new.as_deref().unwrap_or("-"));
+        }
+        self.text.set_level(new.log.level);
+        self.interval.send_replace(new.heartbeat.interval);
+        let retimed = self.prober.send(Retime(targets)).await.is_ok();
+        let reconfigured = match (&self.operator, operator) {
+            (Some(actor), Some(operator)) => actor.send(Reconfigure(operator)).await.is_ok(),
+            _ => true,
+        };
+        if !(retimed && reconfigured) {
+            crit!(logger, "a hand is gone: ending, to be started anew from the log");
+            std::process::exit(70);
+        }
+        let settings = Box::new(settings::settings(&new));
+        let configuration_digest = settings::digest(&new);
+        self.daemon.tell(Observation::SettingsChanged { settings, configuration_digest }).await;
+        Some(new)
+    }
+}
+
+fn found(condition: &Condition) -> LogFound {
+    match condition {
+        Condition::Fresh => LogFound::Fresh,
+        Condition::Intact => LogFound::Intact,
+        Condition::TailLost { head, .. } => LogFound::TailLost { head: *head },
+        Condition::HeadLost { last } => LogFound::TailLost { head: *last },
+        Condition::PutAside { path, why } => {
+            LogFound::PutAside { path: path.display().to_string(), why: why.clone() }
+        }
+    }
+}
+
+fn make_run_directory(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(path).with_context(|| format!("making the run directory {}", path.display()))
+}
+
+/// Lets `pgfo replay` of this log find who holds it.
+fn link_to_control(log_dir: &Path, control: &Path, logger: &Logger) {
+    let link = log_dir.join(crate::cli::LIVE_LOG_LINK);
+    let removed = match std::fs::remove_file(&link) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    if let Err(why) = removed.and_then(|()| std::os::unix::fs::symlink(control, &link)) {
+        warn!(logger, "the log's link to the control socket can't be made"; "link" => %link.display(), "why" => %why);
+    }
+}
+
+fn link_config(config: &Config, process: &ProcessIdentity) -> anyhow::Result<LinkConfig> {
+    let me = config.this_member();
+    let address = me.address.to_string();
+    let listen = address
+        .to_socket_addrs()
+        .with_context(|| format!("resolving this member's address {address}"))?
+        .next()
+        .with_context(|| format!("this member's address {address} names no host"))?;
+    let security = match &config.tls {
+        None => Security::PlainLoopback,
+        Some(tls) => Security::Tls(TlsPaths {
+            ca: tls.ca.clone(),
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        }),
+    };
+    let members = config.membership.members().iter();
+    let idle = settings::length(config.heartbeat.interval) * 3;
+    Ok(LinkConfig {
+        hello: Hello {
+            cluster: config.cluster.name.clone(),
+            membership: config.membership_digest(),
+            member: me.name.clone(),
+            incarnation: Incarnation(process.incarnation.0),
+            boot: process.boot_id,
+            process: ProcessNonce(process.nonce),
+            software: format!("pgfo {}", env!("CARGO_PKG_VERSION")),
+        },
+        me: config.me(),
+        members: members
+            .map(|m| PeerMember { name: m.name.clone(), address: m.address.to_string() })
+            .collect(),
+        listen,
+        security,
+        timing: LinkTiming { idle_timeout: idle, ..LinkTiming::default() },
+    })
+}
+
+/// Reaches the guard, starting it if need be, and again whenever it is lost (L6).
+async fn keep_guard(
+    config: &Config,
+    path: &Path,
+    operator: Addr<PostgresOperator>,
+    mut lost: mpsc::Receiver<()>,
+    logger: Logger,
+) -> anyhow::Result<()> {
+    let Some(postgres) = config.postgres.clone() else { return Ok(()) };
+    let reserve = config.fencing.reserve;
+    match config.fencing.mode {
+        FencingMode::Off => Ok(()),
+        FencingMode::Daemon => {
+            warn!(logger, "fencing.mode = \"daemon\": a dead daemon leaves PostgreSQL unguarded");
+            let (client, events) =
+                guard::inline::start(&postgres.data_directory, reserve, guard::log::stderr())?;
+            operator.send(GuardReached(client, events)).await.context("the operator did not start")
+        }
+        FencingMode::Guard => {
+            let exe = std::env::current_exe().context("this program's own path")?;
+            let args: Vec<std::ffi::OsString> =
+                vec!["guard".into(), "--config".into(), path.into(), "--serve".into(), "--detach".into()];
+            let run_dir = config.node.run_directory.clone();
+            make_run_directory(&run_dir)?;
+            let (client, events) = guard::connect_or_spawn(&exe, &args, &run_dir, GUARD_START_MAX)
+                .await
+                .context("starting the guard")?;
+            operator.send(GuardReached(client, events)).await.context("the operator did not start")?;
+            actix::spawn(async move {
+                while lost.recv().await.is_some() {
+                    match guard::connect_or_spawn(&exe, &args, &run_dir, GUARD_START_MAX).await {
+                        Ok((client, events)) => {
+                            // The guardian notices when the operator is gone.
+                            let _ = operator.send(GuardReached(client, events)).await;
+                        }
+                        Err(why) => warn!(logger, "no guard can be reached or started"; "why" => %why),
+                    }
+                    tokio::time::sleep(GUARD_RETRY).await;
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn tell_log_conditions(mut conditions: mpsc::Receiver<LogCondition>, daemon: Observer, logger: Logger) {
+    while let Some(condition) = conditions.recv().await {
+        match condition {
+            LogCondition::Stalled { why } => {
+                crit!(logger, "the event log can't be written: this member neither votes nor stands"; "why" => &why);
+                daemon.tell(Observation::LogStalled { why }).await;
+            }
+            LogCondition::Recovered => {
+                info!(logger, "the event log can be written again");
+                daemon.tell(Observation::LogRecovered).await;
+            }
+            LogCondition::Slow { nanos } => {
+                warn!(logger, "flushing the event log was slow"; "took_ms" => nanos / 1_000_000);
+            }
+        }
+    }
+}

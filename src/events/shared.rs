@@ -1,0 +1,85 @@
+//! Owns what the log's thread shares with its readers: the store and the counters. Only the log's
+//! thread replaces the store or writes to it.
+
+use super::entry::Header;
+use super::store::{Store, StoreError};
+use pgfo_replay::Seq;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+/// The log's numbers, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStats {
+    /// Records in the log, as far as appended.
+    pub records: u64,
+    /// The last appended record.
+    pub last: Seq,
+    /// The last record that is known to be on the disk.
+    pub flushed: Seq,
+    /// Records that are not packed.
+    pub hot_records: u64,
+    /// Bytes of the store on disk.
+    pub disk_bytes: u64,
+    /// Bytes held in memory until they are flushed.
+    pub backlog_bytes: u64,
+    /// Whether the log is stalled: batches wait in memory for the disk.
+    pub stalled: bool,
+}
+
+pub(crate) struct Shared {
+    store: RwLock<Option<Store>>,
+    pub(crate) header: Header,
+    pub(crate) last: AtomicU64,
+    pub(crate) flushed: AtomicU64,
+    pub(crate) hot_first: AtomicU64,
+    pub(crate) backlog_bytes: AtomicU64,
+    pub(crate) stalled: AtomicBool,
+    pub(crate) closing: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Store, header: Header, last: Seq, hot_first: Seq) -> Self {
+        Self {
+            store: RwLock::new(Some(store)),
+            header,
+            last: AtomicU64::new(last.0),
+            flushed: AtomicU64::new(last.0),
+            hot_first: AtomicU64::new(hot_first.0),
+            backlog_bytes: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs `work` on the store; it is away while the log recovers from an error.
+    pub(crate) fn with_store<T>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        let away = || StoreError::Environment("the store is being reopened".to_string());
+        work(store.as_ref().ok_or_else(away)?)
+    }
+
+    /// Takes the store out, dropping it, and puts `store` in.
+    pub(crate) fn set_store(&self, store: Option<Store>) {
+        let mut place = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one goes first: it holds sled's lock.
+        *place = None;
+        *place = store;
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        let last = self.last.load(Ordering::Acquire);
+        let hot_first = self.hot_first.load(Ordering::Acquire);
+        LogStats {
+            records: (last + 1).saturating_sub(self.header.first.0),
+            last: Seq(last),
+            flushed: Seq(self.flushed.load(Ordering::Acquire)),
+            hot_records: (last + 1).saturating_sub(hot_first),
+            disk_bytes: self.with_store(|store| Ok(store.disk_bytes())).unwrap_or(0),
+            backlog_bytes: self.backlog_bytes.load(Ordering::Acquire),
+            stalled: self.stalled.load(Ordering::Acquire),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The fence (L7): seal, then SIGQUIT to the postmaster, soon SIGKILL to what is left, then scans until
+//! nothing is left, then the seal again. Synchronous and bounded: one pass; who calls it repeats it
+//! while [`FenceOutcome::is_complete`] is false.
+
+use super::disk::SealResult;
+use super::procs::{self, DataDir, Process};
+use super::protocol::FenceOutcome;
+use super::seal::{self, Sealed};
+use crate::core::Nanos;
+use crate::os::boot_now;
+use pgfo_replay::BootNanos;
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// How long PostgreSQL has to end by itself after SIGQUIT, in which clients hear why; then SIGKILL.
+/// An immediate shutdown takes a few ms; 100 ms cover a busy host.
+pub const QUIT_GRACE: Nanos = Nanos::from_millis(100);
+/// Empty scans in a row that mean that nothing is left: a fork between two reads of `/proc` hides one
+/// process from one scan (D3).
+pub const EMPTY_SCANS_MIN: u32 = 3;
+/// Pause between scans: long enough for a killed process to go, short against the reserve.
+pub const SCAN_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pass after the seal: then the caller answers its clients, and tries again.
+pub const PASS_MAX: Nanos = Nanos::from_millis(1_500);
+/// Longest wait for the seal: a flush under load takes tens of ms, a hung disk for ever.
+pub const SEAL_WAIT_MAX: Nanos = Nanos::from_millis(500);
+/// Shortest wait for the seal, also past the deadline: an unsealed PostgreSQL may be started again
+/// writable, so an ordinary flush is worth waiting for.
+pub const SEAL_WAIT_MIN: Nanos = Nanos::from_millis(50);
+
+/// Fences a data directory from the calling thread, without a deadline: one pass. A hung disk hangs
+/// this; the guard process has a thread for the disk instead.
+#[must_use]
+pub fn fence_directly(dir: &DataDir) -> FenceOutcome {
+    let by = boot_now().plus_nanos(PASS_MAX.0);
+    fence(dir, Some(by), &mut |_| match seal::seal(dir.path()) {
+        Ok(sealed) => SealResult::Sealed(sealed),
+        Err(e) => SealResult::Failed(e),
+    })
+}
+
+/// Makes one pass. `by`: when the lease ends; none: it has, so there is no grace. `sealer` seals, and
+/// takes at most the given time.
+pub(super) fn fence(
+    dir: &DataDir,
+    by: Option<BootNanos>,
+    sealer: &mut dyn FnMut(Duration) -> SealResult,
+) -> FenceOutcome {
+    let started = boot_now();
+    let mut pass = Pass { dir, sealer, killed: Vec::new(), scans: 0, last: Ok(Vec::new()), seal: None };
+    pass.seal(seal_wait(by, started));
+    pass.quit(by);
+    let until = boot_now().plus_nanos(PASS_MAX.0);
+    loop {
+        let clear = pass.kill_until_clear(until);
+        // Somebody may have removed the seal, and started a PostgreSQL in between: look again.
+        let put_back = pass.seal(SEAL_WAIT_MAX) == Some(Sealed::Created);
+        if !clear || !put_back || boot_now() >= until {
+            break;
+        }
+    }
+    pass.outcome(started)
+}
+
+/// Half of what is left until the lease ends, less the grace, within the bounds above.
+fn seal_wait(by: Option<BootNanos>, now: BootNanos) -> Nanos {
+    let left = by.map_or(0, |by| by.nanos_since(now)).saturating_sub(QUIT_GRACE.0);
+    Nanos((left / 2).clamp(SEAL_WAIT_MIN.0, SEAL_WAIT_MAX.0))
+}
+
+/// When SIGKILL is due: after the grace, but with half of what is left of the lease in hand.
+fn kill_at(by: Option<BootNanos>, now: BootNanos) -> BootNanos {
+    let left = by.map_or(0, |by| by.nanos_since(now));
+    now.plus_nanos(QUIT_GRACE.0.min(left / 2))
+}
+
+struct Pass<'a> {
+    dir: &'a DataDir,
+    sealer: &'a mut dyn FnMut(Duration) -> SealResult,
+    killed: Vec<Process>,
+    scans: u32,
+    last: std::io::Result<Vec<Process>>,
+    /// The last word about the seal: there, or why that is not known.
+    seal: Option<Result<(), String>>,
+}
+
+impl Pass<'_> {
+    fn seal(&mut self, within: Nanos) -> Option<Sealed> {
+        let (known, sealed) = match (self.sealer)(Duration::from_nanos(within.0)) {
+            SealResult::Sealed(sealed) => (Ok(()), Some(sealed)),
+            SealResult::Failed(e) => (Err(e.to_string()), None),
+            SealResult::Unknown => (Err(format!("the disk did not answer within {within}")), None),
+        };
+        self.seal = Some(known);
+        sealed
+    }
+
+    fn scan(&mut self) -> bool {
+        self.scans += 1;
+        self.last = procs::scan(self.dir);
+        self.last.as_ref().is_ok_and(Vec::is_empty)
+    }
+
+    /// Asks the postmaster for an immediate shutdown, and waits while the lease allows.
+    fn quit(&mut self, by: Option<BootNanos>) {
+        let kill_at = kill_at(by, boot_now());
+        if boot_now() >= kill_at || self.scan() {
+            return;
+        }
+        if let Ok(found) = &self.last {
+            for root in procs::roots(found) {
+                // A failure here is made good by SIGKILL.
+                procs::signal(self.dir, root.pid, Signal::QUIT).ok();
+            }
+        }
+        while boot_now() < kill_at {
+            std::thread::sleep(SCAN_PAUSE);
+            if self.scan() {
+                return;
+            }
+        }
+    }
+
+    /// Kills and scans until enough scans in a row are empty; returns whether that came to be.
+    fn kill_until_clear(&mut self, until: BootNanos) -> bool {
+        let mut empty = 0;
+        loop {
+            empty = if self.scan() { empty + 1 } else { 0 };
+            if empty >= EMPTY_SCANS_MIN {
+                return true;
+            }
+            if boot_now() >= until {
+                return false;
+            }
+            self.kill();
+            std::thread::sleep(SCAN_PAUSE);
+        }
+    }
+
+    fn kill(&mut self) {
+        let Ok(found) = &self.last else { return };
+        for process in found {
+            let sent = procs::signal(self.dir, process.pid, Signal::KILL).unwrap_or(false);
+            if sent && !self.killed.iter().any(|k| (k.pid, k.start) == (process.pid, process.start)) {
+                self.killed.push(*process);
+            }
+        }
+    }
+
+    fn outcome(self, started: BootNanos) -> FenceOutcome {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let seal = self.seal.unwrap_or_else(|| Err("not tried".into()));
+        FenceOutcome {
+            sealed: seal.is_ok(),
+            seal_error: seal.err().map(super::frame::cut_text),
+            killed: count(self.killed.len()),
+            scans: self.scans,
+            left: self.last.as_ref().map_or(u32::MAX, |found| count(found.len())),
+            uninterruptible: self
+                .last
+                .as_ref()
+                .map_or(0, |found| count(found.iter().filter(|p| p.uninterruptible).count())),
+            started,
+            took: Nanos(boot_now().nanos_since(started)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::process::Command;
+
+    #[test]
+    fn kills_what_does_not_listen_to_sigquit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut deaf = Command::new("sh")
+            .args(["-c", "trap '' QUIT; echo ready; while :; do read x; done"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .current_dir(dir.path())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(deaf.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        let outcome = fence_directly(&DataDir::resolve(dir.path()).unwrap());
+        assert!(outcome.is_complete(), "{outcome:?}");
+        assert_eq!(outcome.killed, 1);
+        assert!(outcome.scans > EMPTY_SCANS_MIN);
+        assert!(outcome.took >= QUIT_GRACE);
+        assert!(seal::is_sealed(dir.path()).unwrap());
+        deaf.wait().unwrap();
+    }
+
+    #[test]
+    fn past_the_deadline_there_is_no_grace() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
+        let path = dir.path();
+        let outcome = fence(&DataDir::resolve(path).unwrap(), None, &mut |_| {
+            SealResult::Sealed(seal::seal(path).unwrap())
+        });
+        assert!(outcome.is_complete());
+        assert_eq!(outcome.killed, 1);
+        assert_eq!(child.wait().unwrap().code(), None);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_does_not_hold_the_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
+        let outcome =
+            fence(&DataDir::resolve(dir.path()).unwrap(), Some(boot_now()), &mut |_| SealResult::Unknown);
+        assert!(!outcome.sealed && outcome.left == 0 && !outcome.is_complete());
+        assert!(outcome.seal_error.unwrap().contains("did not answer"));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_seal_removed_meanwhile_is_put_back_and_looked_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, seals) = (dir.path(), Cell::new(0));
+        let outcome = fence(&DataDir::resolve(path).unwrap(), None, &mut |_| {
+            seals.set(seals.get() + 1);
+            let sealed = seal::seal(path).unwrap();
+            if seals.get() == 1 {
+                seal::unseal(path).unwrap();
+            }
+            SealResult::Sealed(sealed)
+        });
+        assert!(outcome.is_complete());
+        assert_eq!(seals.get(), 3);
+        assert!(outcome.scans >= 2 * EMPTY_SCANS_MIN);
+    }
+
+    #[test]
+    fn the_waits_shrink_with_the_lease() {
+        let now = BootNanos(1_000_000_000_000);
+        assert_eq!(seal_wait(None, now), SEAL_WAIT_MIN);
+        assert_eq!(seal_wait(Some(now.plus_nanos(10_000_000_000)), now), SEAL_WAIT_MAX);
+        assert_eq!(seal_wait(Some(now.plus_nanos(500_000_000)), now), Nanos::from_millis(200));
+        assert_eq!(kill_at(None, now), now);
+        assert_eq!(kill_at(Some(now.plus_nanos(40_000_000)), now), now.plus_nanos(20_000_000));
+        assert_eq!(kill_at(Some(now.plus_nanos(9_000_000_000)), now), now.plus_nanos(QUIT_GRACE.0));
+    }
+}

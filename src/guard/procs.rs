@@ -1,0 +1,272 @@
+//! Finds and kills the processes that work in a data directory (D3). Signals go through pidfds after
+//! the working directory was checked again, so never to a process that only inherited a number. Never
+//! reads the disk of the data directory: a hung one must not hold the kill.
+
+use super::protocol::{Postmaster, ProcessId, StartTicks};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A data directory, known by path and by inode: a bind mount changes the path that `/proc` shows, a
+/// replaced directory the inode. A process in either counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Device and inode; none while the directory does not exist.
+    inode: Option<(u64, u64)>,
+}
+
+impl DataDir {
+    /// Resolves links in `path`; a directory that does not exist yet is known by its path alone.
+    ///
+    /// # Errors
+    /// When the path cannot be made absolute.
+    pub fn resolve(path: &Path) -> io::Result<Self> {
+        let path = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => std::path::absolute(path)?,
+            Err(e) => return Err(e),
+        };
+        let inode = inode_of(&path);
+        Ok(Self { path, inode })
+    }
+
+    /// Returns the resolved path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns device and inode, if the directory was there when it was resolved.
+    #[must_use]
+    pub const fn inode(&self) -> Option<(u64, u64)> {
+        self.inode
+    }
+
+    /// Returns this directory with an inode looked up anew.
+    #[must_use]
+    pub fn with_inode(mut self, inode: Option<(u64, u64)>) -> Self {
+        self.inode = inode.or(self.inode);
+        self
+    }
+
+    fn is_cwd_of(&self, pid: ProcessId) -> bool {
+        let link = format!("/proc/{pid}/cwd");
+        if self.inode.is_some() && inode_of(Path::new(&link)) == self.inode {
+            return true;
+        }
+        let Ok(cwd) = std::fs::read_link(&link) else { return false };
+        let cwd = cwd.as_os_str().as_bytes();
+        cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes()
+    }
+}
+
+/// Returns device and inode of what `path` names.
+pub(super) fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    rustix::fs::stat(path).ok().map(|s| (s.st_dev, s.st_ino))
+}
+
+/// One process that works in the data directory; never a zombie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: ProcessId,
+    /// Its parent's id.
+    pub parent: ProcessId,
+    /// Its start.
+    pub start: StartTicks,
+    /// Whether it is in uninterruptible sleep: SIGKILL reaches it only when it wakes.
+    pub uninterruptible: bool,
+}
+
+struct Stat {
+    state: u8,
+    parent: ProcessId,
+    start: StartTicks,
+}
+
+impl Stat {
+    const fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// Parses `/proc/PID/stat`; the command's name may hold spaces and brackets, so fields are counted
+/// from the last bracket.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, tail) = text.rsplit_once(')')?;
+    let mut fields = tail.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = ProcessId(fields.next()?.parse().ok()?);
+    // State is field 3 and start field 22; two were taken.
+    let start = StartTicks(fields.nth(17)?.parse().ok()?);
+    Some(Stat { state, parent, start })
+}
+
+fn read_stat(pid: ProcessId) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Lists the processes whose working directory is the data directory, this process left out.
+///
+/// # Errors
+/// When `/proc` cannot be read: the list is unknown then, not empty.
+pub fn scan(dir: &DataDir) -> io::Result<Vec<Process>> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|n| n.parse().ok()).map(ProcessId) else { continue };
+        if pid.0 == own || !dir.is_cwd_of(pid) {
+            continue;
+        }
+        // Gone since, or a zombie: it holds no socket and acknowledges nothing.
+        let Some(stat) = read_stat(pid).filter(|s| !s.is_dead()) else { continue };
+        found.push(Process {
+            pid,
+            parent: stat.parent,
+            start: stat.start,
+            uninterruptible: stat.state == b'D',
+        });
+    }
+    Ok(found)
+}
+
+/// Returns those of `found` whose parent is not among them: the postmaster, and strays.
+pub fn roots(found: &[Process]) -> impl Iterator<Item = &Process> {
+    found.iter().filter(|p| !found.iter().any(|q| q.pid == p.parent))
+}
+
+/// Sends a signal to a process that still works in the data directory; returns whether it was sent.
+/// The pidfd is opened before the check, so that what was checked is what is signalled.
+///
+/// # Errors
+/// When the kernel refuses, by permission for instance.
+pub fn signal(dir: &DataDir, pid: ProcessId, signal: Signal) -> io::Result<bool> {
+    let Some(fd) = open(pid)? else { return Ok(false) };
+    if !dir.is_cwd_of(pid) {
+        return Ok(false);
+    }
+    match pidfd_send_signal(&fd, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn open(pid: ProcessId) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid.0) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A postmaster that was found, verified, and is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// Which one.
+    pub postmaster: Postmaster,
+    /// Readable when it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// Opens the process named by `postmaster.pid`, if it works in the data directory and lives.
+///
+/// # Errors
+/// When the kernel refuses a pidfd.
+pub fn watch(dir: &DataDir, pid: ProcessId) -> io::Result<Option<Watched>> {
+    let Some(pidfd) = open(pid)? else { return Ok(None) };
+    if !dir.is_cwd_of(pid) {
+        return Ok(None);
+    }
+    let Some(stat) = read_stat(pid).filter(|s| !s.is_dead()) else { return Ok(None) };
+    // Alive after it was looked at: what was read is its own, not a successor's with the same number.
+    if has_ended(&pidfd)? {
+        return Ok(None);
+    }
+    Ok(Some(Watched { postmaster: Postmaster { pid, start: stat.start }, pidfd }))
+}
+
+/// Returns whether the process behind a pidfd has ended.
+///
+/// # Errors
+/// When it cannot be polled.
+pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once)))? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn sleeper(dir: &Path) -> Child {
+        Command::new("sleep").arg("60").current_dir(dir).spawn().unwrap()
+    }
+
+    #[test]
+    fn stat_survives_a_hostile_name() {
+        let stat = parse_stat("7 (a) b) R 1) D 42 7 7 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 9911 0 0").unwrap();
+        assert_eq!((stat.state, stat.parent, stat.start), (b'D', ProcessId(42), StartTicks(9911)));
+        assert!(parse_stat("7 (x").is_none());
+    }
+
+    #[test]
+    fn finds_by_working_directory_and_kills_nobody_else() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut child, mut other) = (sleeper(inside.path()), sleeper(outside.path()));
+        let dir = DataDir::resolve(inside.path()).unwrap();
+        let found = scan(&dir).unwrap();
+        let pid = ProcessId(i32::try_from(child.id()).unwrap());
+        assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [pid]);
+        assert_eq!(roots(&found).count(), 1);
+
+        let stranger = ProcessId(i32::try_from(other.id()).unwrap());
+        assert!(!signal(&dir, stranger, Signal::KILL).unwrap());
+        assert!(other.try_wait().unwrap().is_none());
+
+        let watched = watch(&dir, pid).unwrap().unwrap();
+        assert!(signal(&dir, pid, Signal::KILL).unwrap());
+        child.wait().unwrap();
+        assert!(has_ended(&watched.pidfd).unwrap());
+        assert!(scan(&dir).unwrap().is_empty());
+        assert!(watch(&dir, pid).unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_zombie_does_not_count() {
+        let inside = tempfile::tempdir().unwrap();
+        let mut child = sleeper(inside.path());
+        let dir = DataDir::resolve(inside.path()).unwrap();
+        let pidfd = open(ProcessId(i32::try_from(child.id()).unwrap())).unwrap().unwrap();
+        child.kill().unwrap();
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+        assert!(scan(&dir).unwrap().is_empty());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_moved_directory_is_known_by_its_inode() {
+        let outer = tempfile::tempdir().unwrap();
+        let (old, new) = (outer.path().join("old"), outer.path().join("new"));
+        std::fs::create_dir(&old).unwrap();
+        let dir = DataDir::resolve(&old).unwrap();
+        let mut child = sleeper(&old);
+        std::fs::rename(&old, &new).unwrap();
+        assert_eq!(scan(&dir).unwrap().len(), 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

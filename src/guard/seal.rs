@@ -1,0 +1,121 @@
+//! The seal: `standby.signal`, flushed, so that whoever starts this PostgreSQL gets a read-only one
+//! (L7). Never decides when to seal.
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Name of the seal within the data directory.
+pub const SEAL_FILE: &str = "standby.signal";
+
+/// What sealing found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// The seal was not there, and is now.
+    Created,
+    /// It was there already; flushed again.
+    Already,
+}
+
+/// Creates and flushes the seal, and flushes the directory's entry for it. Repeating it is harmless.
+///
+/// # Errors
+/// When any step fails: the seal may or may not be there, and may not survive a power cut.
+pub fn seal(data_dir: &Path) -> io::Result<Sealed> {
+    let dir = open_dir(data_dir)?;
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let (file, sealed) =
+        match rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+            Ok(file) => (file, Sealed::Created),
+            Err(Errno::EXIST) => {
+                (rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE, mode)?, Sealed::Already)
+            }
+            Err(e) => return Err(e.into()),
+        };
+    if sealed == Sealed::Created {
+        give_to_owner_of(&dir, &file)?;
+    }
+    rustix::fs::fsync(&file)?;
+    rustix::fs::fsync(&dir)?;
+    Ok(sealed)
+}
+
+/// A guard that runs as root must leave a file that PostgreSQL can open, and remove when promoted.
+fn give_to_owner_of(dir: &OwnedFd, file: &OwnedFd) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = rustix::fs::fstat(dir)?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    rustix::fs::fchown(file, Some(uid), Some(gid))?;
+    Ok(())
+}
+
+/// Returns whether the seal is there.
+///
+/// # Errors
+/// When the directory cannot be looked at: unknown then, not unsealed.
+pub fn is_sealed(data_dir: &Path) -> io::Result<bool> {
+    match rustix::fs::statat(open_dir(data_dir)?, SEAL_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Takes the seal off, flushed; before `pg_rewind`, whose single-user recovery refuses it. Returns
+/// whether it was there. A guard that fenced puts it back: release the term first.
+///
+/// # Errors
+/// When it cannot be removed or flushed.
+pub fn unseal(data_dir: &Path) -> io::Result<bool> {
+    let dir = open_dir(data_dir)?;
+    let was_there = match rustix::fs::unlinkat(&dir, SEAL_FILE, AtFlags::empty()) {
+        Ok(()) => true,
+        Err(Errno::NOENT) => false,
+        Err(e) => return Err(e.into()),
+    };
+    rustix::fs::fsync(&dir)?;
+    Ok(was_there)
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seals_once_and_unseals_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_sealed(dir.path()).unwrap());
+        assert_eq!(seal(dir.path()).unwrap(), Sealed::Created);
+        assert_eq!(seal(dir.path()).unwrap(), Sealed::Already);
+        assert!(is_sealed(dir.path()).unwrap());
+        assert!(unseal(dir.path()).unwrap());
+        assert!(!unseal(dir.path()).unwrap());
+        assert!(!is_sealed(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn a_missing_directory_is_unknown_not_unsealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        assert!(seal(&missing).is_err());
+        assert!(is_sealed(&missing).is_err());
+        assert!(unseal(&missing).is_err());
+    }
+
+    #[test]
+    fn a_seal_that_cannot_be_opened_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(SEAL_FILE)).unwrap();
+        assert!(seal(dir.path()).is_err());
+    }
+}
