@@ -61,10 +61,10 @@ impl Guard {
         }
     }
 
-    /// Returns the term it has fenced and keeps so.
+    /// Returns the term it has fenced completely, and keeps so.
     #[must_use]
     pub fn fenced(&self) -> Option<Term> {
-        (self.state == GuardState::Fenced).then_some(self.ended)
+        (self.state == GuardState::Fenced && !self.fencing).then_some(self.ended)
     }
 
     /// Arms, or extends; returns whether the deadline is held.
