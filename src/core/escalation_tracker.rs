@@ -73,9 +73,16 @@ impl EscalationTracker {
                 Class::Down(report)
             }
             ProbeReport::Answered(_) => Class::Up,
+            // D3, L8: what starts up where a primary was confirmed down comes back sealed.
+            ProbeReport::Alive(_) if self.is_over() => Class::Down(report),
             ProbeReport::Alive(_) if self.sign_of_life_counts(target) => Class::Bearable,
             ProbeReport::Alive(_) | ProbeReport::Failed(_) => Class::Down(report),
         }
+    }
+
+    /// Whether the announced primary's tenure is known to have ended.
+    fn is_over(&self) -> bool {
+        self.ledger.verdict == Verdict::ConfirmedDown || self.ledger.released >= self.ledger.announced_term()
     }
 
     fn sign_of_life_counts(&self, target: MemberId) -> bool {

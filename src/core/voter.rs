@@ -560,6 +560,12 @@ impl Machine for Voter {
                 }
                 self.freeze_after_all(out);
             }
+            // M3, S9: nobody wins within a pause, so a later winner shows that it was over.
+            Event::Decided(Decision::AnnouncementAdopted(a) | Decision::PrimaryAnnounced(a)) => {
+                if let Some(p) = self.ledger.paused.filter(|p| p.term < a.term) {
+                    out.push(Event::Decided(Decision::PauseEnded(p)));
+                }
+            }
             Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
             Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),
             _ => {}
