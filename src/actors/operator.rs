@@ -396,7 +396,11 @@ impl Handler<Perform> for PostgresOperator {
             Effect::ReleaseGuard { term } if self.tools.config.guarded => self.release(term),
             Effect::StandDownGuard => self.stand_down(),
             Effect::ArmGuard { .. } | Effect::ReleaseGuard { .. } => {}
-            Effect::Send { .. } | Effect::Massage { .. } | Effect::Stop | Effect::StayRunning => {}
+            Effect::Send { .. }
+            | Effect::Massage { .. }
+            | Effect::Stop
+            | Effect::StayRunning
+            | Effect::StartAnew => {}
         }
     }
 }

@@ -333,7 +333,8 @@ impl World {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }
             // The prober reads the announced primary at each heartbeat.
-            Effect::WatchPrimary(_) | Effect::StayRunning => {}
+            // A start anew is arranged where its decision is seen.
+            Effect::WatchPrimary(_) | Effect::StayRunning | Effect::StartAnew => {}
             Effect::Freeze { term } => self.freeze(id, term),
             Effect::Fence { .. } => self.fence(id, false),
             Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),

@@ -299,6 +299,13 @@ impl Ledger {
         peer.heartbeat.as_ref()
     }
 
+    /// Returns whether a member's heartbeat was heard since this process started: it tells how far the
+    /// others remember this log to be flushed (M1).
+    #[must_use]
+    pub fn heard_from(&self, member: MemberId) -> bool {
+        member == self.me() || self.peer(member).is_some_and(|p| p.heartbeat.is_some())
+    }
+
     /// Returns a peer.
     #[must_use]
     pub fn peer(&self, member: MemberId) -> Option<&Peer> {

@@ -105,6 +105,9 @@ impl Voter {
         if !l.registered() || !l.peer_registered(from, &ask.process) {
             return Some(Refusal::NotRegistered);
         }
+        if !l.heard_from(from) {
+            return Some(Refusal::NotHeardYet);
+        }
         if ask.roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
         }
@@ -156,6 +159,9 @@ impl Voter {
             Err(Refusal::Paused) if by_name => {}
             Err(why) => return Some(why),
             Ok(()) => {}
+        }
+        if !l.heard_from(candidate) {
+            return Some(Refusal::NotHeardYet);
         }
         if roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
