@@ -138,13 +138,13 @@ impl Voter {
         candidate: MemberId,
         term: Term,
         roster_number: u32,
-        without_vote: bool,
+        waived: impl Fn(&Refusal) -> bool,
     ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
         match l.ability() {
             Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
-            Err(Refusal::NoVoter) if without_vote => {}
+            Err(why) if waived(&why) => {}
             Err(why) => return Some(why),
             Ok(()) => {}
         }
@@ -172,7 +172,7 @@ impl Voter {
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
         // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
         // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, true)
+        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter))
             .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
     }
 
@@ -261,13 +261,17 @@ impl Voter {
             // The reply was lost: the same vote again.
             return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
         }
-        if !l.peer_registered(from, &ask.ask.process) {
+        // An adoption brings the roster along; the operator's may come when only its first one was missed.
+        let brings_roster = ask.roster.is_some() && l.roster.number == 0 && !l.forgetful;
+        if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
         if l.system_id().is_some_and(|id| id != ask.system_id) {
             return Ballot::Refuse(Refusal::OtherSystem);
         }
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false) {
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, |why| {
+            brings_roster && matches!(why, Refusal::NotRegistered)
+        }) {
             return Ballot::Refuse(why);
         }
         match ask.kind {
