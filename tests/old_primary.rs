@@ -26,7 +26,7 @@ fn settled<'a>(cluster: &'a Cluster, client: &Client) -> &'a Node {
 }
 
 fn the_primary_returns_after(delay: Duration) {
-    let cluster = healthy(support::cluster_with_daemons().data(3));
+    let cluster = healthy(support::quick_cluster().data(3));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let primary = never_two_primaries(&cluster, || {
@@ -62,7 +62,7 @@ fn a_primary_may_return_while_the_vote_is_under_way() {
 /// gets a read-only one, and the log says what happened to it.
 #[test]
 fn a_service_manager_cannot_bring_a_fenced_primary_back() {
-    let cluster = healthy(support::cluster_with_daemons().data(2).witness(1));
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let mark = old.log_mark();
@@ -118,7 +118,7 @@ fn a_service_manager_cannot_bring_a_fenced_primary_back() {
 /// The same when the service manager is quicker than the others' vote.
 #[test]
 fn a_quick_service_manager_makes_no_second_primary() {
-    let cluster = healthy(support::cluster_with_daemons().data(3));
+    let cluster = healthy(support::quick_cluster().data(3));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let over = AtomicBool::new(false);
