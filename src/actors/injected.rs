@@ -8,6 +8,7 @@
 
 use crate::events::{Actor, Event, Record};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// After the effects were handed over: long enough for a message to leave, short against a failover.
@@ -67,13 +68,23 @@ impl Doom {
 
 /// Makes a role panic, if that was wished for this record.
 pub(super) fn panic_if_wished(role: Actor, record: &Record) {
-    static DONE: AtomicU32 = AtomicU32::new(0);
+    static DONE: Mutex<(String, u32)> = Mutex::new((String::new(), 0));
     let Some(wish) = wish("PGFO_PANIC") else { return };
     let mut parts = wish.trim().split(':');
     let (who, word) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let times: u32 = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
     let wanted = role.name().replace(' ', "-") == who && format!("{:?}", record.event).contains(word);
-    if wanted && DONE.fetch_add(1, Ordering::Relaxed) < times {
+    if !wanted {
+        return;
+    }
+    // Another wish counts anew.
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if done.0 != wish {
+        *done = (wish.clone(), 0);
+    }
+    done.1 += 1;
+    if done.1 <= times {
+        drop(done);
         panic!("a fault was injected into the {}", role.name());
     }
 }

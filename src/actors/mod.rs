@@ -11,6 +11,7 @@ mod peers;
 mod postmaster;
 mod prober;
 mod role_shell;
+mod saved_upstream;
 mod sequencer;
 
 pub use clock::{Clock, ClockHandle, beat};

@@ -2,12 +2,14 @@
 //! says what it observed. It never decides; a call that timed out is unknown.
 
 use super::role_shell::Ping;
+use super::saved_upstream;
 use super::sequencer::Observer;
 use crate::core::{BootNanos, Effect, Lsn, MemberId, Nanos, Term};
 use crate::events::{
     Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, GuardReport,
     Observation, ProbeReport, PromotionOutcome,
 };
+use crate::guard::procs::DataDir;
 use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::guard::{GuardClient, GuardEvent, GuardEvents};
 use crate::os;
@@ -17,7 +19,7 @@ use crate::postgres::{
 };
 use actix::prelude::*;
 use slog::{Logger, error, info, warn};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -34,8 +36,6 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 const GUARD_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A fence keeps trying in the guard; this long its first pass is waited for.
 const FENCE_ANSWER_MAX: Duration = Duration::from_secs(5);
-/// The name of the file that keeps the upstream settings a freeze empties; it may hold a password.
-const SAVED_UPSTREAM: &str = "upstream.saved";
 /// How much of a command's output goes into a record.
 const OUTPUT_CHARS_MAX: usize = 1000;
 
@@ -103,6 +103,10 @@ pub struct PostgresOperator {
     process: crate::core::Incarnation,
     /// Freezing, promoting and following take turns; a new one ends the one under way.
     under_way: Option<JoinHandle<()>>,
+    /// The highest term that the guard was asked to arm for.
+    armed: Rc<Cell<Term>>,
+    /// The term of the promotion under way, if that is what is.
+    promoting: Option<Term>,
     lost_guard: tokio::sync::mpsc::Sender<()>,
 }
 
@@ -119,11 +123,16 @@ impl PostgresOperator {
     ) -> Addr<Self> {
         Self::create(move |_| {
             let session = Session::new(config.local.clone(), &config.data_dir);
+            // What a freeze before this process untied.
+            let upstream = saved_upstream::load(&config.log_dir).unwrap_or_else(|why| {
+                warn!(logger, "the saved upstream settings can't be read"; "why" => %why);
+                None
+            });
             Self {
                 tools: Tools {
                     config,
                     session: Rc::new(Mutex::new(session)),
-                    upstream: Rc::default(),
+                    upstream: Rc::new(RefCell::new(upstream)),
                     winner,
                     observer,
                     logger,
@@ -131,12 +140,15 @@ impl PostgresOperator {
                 guard: None,
                 process,
                 under_way: None,
+                armed: Rc::default(),
+                promoting: None,
                 lost_guard,
             }
         })
     }
 
     fn begin(&mut self, operation: impl Future<Output = ()> + 'static) {
+        self.promoting = None;
         if let Some(old) = self.under_way.take() {
             old.abort();
         }
@@ -168,6 +180,7 @@ impl PostgresOperator {
     }
 
     fn arm(&self, term: Term, until: BootNanos) {
+        self.armed.set(self.armed.get().max(term));
         let incarnation = self.process;
         let logger = self.tools.logger.clone();
         self.ask_guard(
@@ -186,14 +199,20 @@ impl PostgresOperator {
         );
     }
 
-    fn release(&self, term: Term) {
+    fn release(&mut self, term: Term) {
+        // What the tenure began must not outlive it.
+        if let Some(old) = self.under_way.take_if(|_| self.promoting == Some(term)) {
+            old.abort();
+        }
         // After a fence the guard keeps the seal; without one PostgreSQL is a standby that goes on.
         let guard = self.guard.clone();
+        let armed = self.armed.clone();
         let logger = self.tools.logger.clone();
         actix::spawn(async move {
             let Some(guard) = guard else { return };
             let released = guard.request(Request::Release { term }, GUARD_ANSWER_MAX).await;
-            if !matches!(released, Ok(Reply::Ok)) {
+            // A later term's deadline is not stood down.
+            if !matches!(released, Ok(Reply::Ok)) && armed.get() <= term {
                 let why = format!("the tenure of term {} ended without a fence", term.0);
                 if let Err(e) = guard.request(Request::StandDown { why }, GUARD_ANSWER_MAX).await {
                     warn!(logger, "the guard could not be told that the tenure is over"; "why" => %e);
@@ -209,7 +228,7 @@ impl PostgresOperator {
             Ok(Reply::Ok) => Some(Observation::GuardReported(GuardReport::StoodDown)),
             other => {
                 error!(logger, "the guard did not stand down"; "answer" => ?other);
-                None
+                Some(Observation::GuardReported(GuardReport::Lost))
             }
         });
     }
@@ -224,13 +243,25 @@ impl PostgresOperator {
             return;
         }
         let begun = os::boot_now();
-        let text = format!("{why:?}");
-        self.ask_guard(Request::Fence { why: text }, FENCE_ANSWER_MAX, move |answer| {
-            Some(Observation::FenceCompleted(match answer {
+        let guard = self.guard.clone();
+        let observer = self.tools.observer.clone();
+        let lost = self.lost_guard.clone();
+        let dir = self.tools.config.data_dir.clone();
+        actix::spawn(async move {
+            let request = Request::Fence { why: format!("{why:?}") };
+            let answer = match guard {
+                Some(guard) => guard.request(request, FENCE_ANSWER_MAX).await.map_err(|e| e.to_string()),
+                None => Err("no guard is connected".to_owned()),
+            };
+            let outcome = match answer {
                 Ok(Reply::Fenced(outcome)) => outcome_of(&outcome),
-                Ok(other) => unknown_fence(begun, format!("{other:?}")),
-                Err(e) => unknown_fence(begun, e),
-            }))
+                other => {
+                    // One request to look for a guard is enough. Meanwhile the daemon fences by itself.
+                    let _ = lost.try_send(());
+                    fence_without_guard(dir, begun, format!("{other:?}")).await
+                }
+            };
+            observer.tell(Observation::FenceCompleted(outcome)).await;
         });
     }
 }
@@ -244,6 +275,18 @@ fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
         killed: o.killed,
         took: o.took,
         trouble: o.seal_error.clone().or(left),
+    }
+}
+
+/// The same fence, made by the daemon: nobody else is there to make it.
+async fn fence_without_guard(dir: PathBuf, begun: BootNanos, why: String) -> FenceOutcome {
+    let fenced = tokio::task::spawn_blocking(move || {
+        DataDir::resolve(&dir).map(|dir| crate::guard::fence::fence_directly(&dir))
+    });
+    match fenced.await {
+        Ok(Ok(outcome)) => outcome_of(&outcome),
+        Ok(Err(e)) => unknown_fence(begun, format!("{why}; {e}")),
+        Err(e) => unknown_fence(begun, format!("{why}; {e}")),
     }
 }
 
@@ -296,6 +339,11 @@ impl Handler<GuardReached> for PostgresOperator {
                         _ => None,
                     };
                     observer.tell(Observation::GuardReported(GuardReport::Present { armed })).await;
+                    if let GuardState::Fenced { term, outcome: Some(outcome), .. } = status.state
+                        && outcome.is_complete()
+                    {
+                        observer.tell(Observation::GuardReported(GuardReport::Fenced { term })).await;
+                    }
                 }
                 (hello, status) => {
                     warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
@@ -333,7 +381,12 @@ impl Handler<Perform> for PostgresOperator {
         match effect {
             Effect::WatchPrimary(winner) => self.tools.winner = Some(winner),
             Effect::Freeze { term } => self.begin(async move { tools.freeze(term).await }),
-            Effect::Promote { term } => self.begin(async move { tools.promote(term).await }),
+            Effect::Promote { term } => {
+                let guard = self.guard.clone().filter(|_| self.tools.config.guarded);
+                let checked = self.tools.config.guarded;
+                self.begin(async move { tools.promote(term, checked, guard).await });
+                self.promoting = Some(term);
+            }
             Effect::Follow { term, primary } => self.begin(async move { tools.follow(term, primary).await }),
             Effect::CatchUp { term, from, until } => {
                 self.begin(async move { tools.catch_up(term, from, until).await });
@@ -430,17 +483,18 @@ impl Tools {
 
     /// E2: the old value is recorded first; it may be the only copy. The record has no password, the
     /// file beside the log, readable by its owner only, has.
-    async fn record_upstream(&self, settings: UpstreamSettings) -> Result<(), String> {
-        let conninfo = settings.primary_conninfo.value.clone();
-        if conninfo.is_empty() {
+    async fn record_upstream(&self, mut settings: UpstreamSettings) -> Result<(), String> {
+        if settings.are_untied() {
+            // Frozen before: what is saved stays the truth.
             return Ok(());
         }
-        let path = self.config.log_dir.join(SAVED_UPSTREAM);
-        let text = format!(
-            "primary_conninfo = {conninfo}\nrestore_command = {}\nwal_retrieve_retry_interval = {}\n",
-            settings.restore_command.value, settings.wal_retrieve_retry_interval.value
-        );
-        write_private(&path, &text).map_err(|e| format!("can't save {}: {e}", path.display()))?;
+        if let Some(saved) = &*self.upstream.borrow() {
+            // A freeze that did not get to its end has untied some of them.
+            settings.keep_where_untied(saved);
+        }
+        saved_upstream::save(&self.config.log_dir, &settings)
+            .map_err(|e| format!("can't save the upstream in {}: {e}", self.config.log_dir.display()))?;
+        let conninfo = settings.primary_conninfo.value.clone();
         let environment = crate::postgres::Environment::of_process();
         let redacted = ConnInfo::parse(&conninfo, &environment)
             .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
@@ -451,22 +505,58 @@ impl Tools {
 
     // ---- promotion (E8) -------------------------------------------------------------------
 
-    async fn promote(&self, term: Term) {
+    async fn promote(&self, term: Term, checked: bool, guard: Option<GuardClient>) {
         let mut commands = Vec::new();
-        let outcome = self.promote_now(&mut commands).await;
+        let outcome = self.promote_now(term, checked, guard.as_ref(), &mut commands).await;
         let restore = matches!(outcome, PromotionOutcome::Promoted { .. });
         self.observer.tell(Observation::PromotionCompleted { term, outcome, commands }).await;
-        let old = self.upstream.borrow_mut().take();
-        if let Some(old) = old.filter(|_| restore) {
-            let mut session = self.session.lock().await;
-            let restored = session.restore_recovery_settings(&old, self.until(LOOK_TIMEOUT)).await;
-            if let Outcome::Failed { why } | Outcome::Unknown { why } = restored {
+        if restore {
+            self.restore_settings().await;
+        }
+    }
+
+    /// Puts back what a freeze changed besides `primary_conninfo`.
+    async fn restore_settings(&self) {
+        let Some(old) = self.upstream.borrow().clone() else { return };
+        let mut session = self.session.lock().await;
+        match session.restore_recovery_settings(&old, self.until(LOOK_TIMEOUT)).await {
+            Outcome::Done(()) => self.forget_upstream(),
+            Outcome::Failed { why } | Outcome::Unknown { why } => {
                 warn!(self.logger, "settings of the freeze were not put back"; "why" => why);
             }
         }
     }
 
-    async fn promote_now(&self, commands: &mut Vec<CommandRun>) -> PromotionOutcome {
+    fn forget_upstream(&self) {
+        *self.upstream.borrow_mut() = None;
+        if let Err(why) = saved_upstream::forget(&self.config.log_dir) {
+            warn!(self.logger, "the saved upstream settings were not removed"; "why" => %why);
+        }
+    }
+
+    /// E8: the guard holds the deadline of this very term, with time left: asked last before PostgreSQL is
+    /// told, because the order may have waited behind a slow disk or a slow command.
+    async fn still_guarded(&self, term: Term, guard: Option<&GuardClient>) -> Result<(), String> {
+        let guard = guard.ok_or("no guard is connected")?;
+        match guard.request(Request::Status, GUARD_ANSWER_MAX).await {
+            Ok(Reply::Status(status)) => match status.state {
+                GuardState::Armed { term: armed, deadline, .. } if armed == term && deadline > status.now => {
+                    Ok(())
+                }
+                other => Err(format!("the guard is not armed for term {term}: {other:?}")),
+            },
+            Ok(other) => Err(format!("the guard answers oddly: {other:?}")),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    async fn promote_now(
+        &self,
+        term: Term,
+        checked: bool,
+        guard: Option<&GuardClient>,
+        commands: &mut Vec<CommandRun>,
+    ) -> PromotionOutcome {
         if let Some(template) = &self.config.validation_command {
             let deadline = self.until(self.config.validation_timeout);
             let (run, end) = self.command("validation_command", template, None, deadline).await;
@@ -476,6 +566,9 @@ impl Tools {
             }
         }
         let deadline = self.until(self.config.promote_timeout);
+        if checked && let Err(why) = self.still_guarded(term, guard).await {
+            return PromotionOutcome::Failed { why };
+        }
         if let Some(template) = &self.config.promote_command {
             let (run, end) = self.command("promote_command", template, None, deadline).await;
             commands.push(run.clone());
@@ -499,7 +592,8 @@ impl Tools {
                 match self.look(deadline).await {
                     ProbeReport::Answered(a) if !a.in_recovery => PromotionOutcome::Promoted {
                         timeline: done.timeline,
-                        switched_at: done.switch_lsn.or(a.lsn()).unwrap_or_default(),
+                        // An unknown fork is before everything: nobody follows over it by mistake.
+                        switched_at: done.switch_lsn.unwrap_or_default(),
                         system_id: a.system_id,
                     },
                     other => PromotionOutcome::Unknown { why: format!("after the promotion: {other:?}") },
@@ -550,7 +644,13 @@ impl Tools {
             let (run, end) = self.command("follow_command", template, Some(primary), deadline).await;
             commands.push(run.clone());
             return match end {
-                CommandEnd::Exited(0) => self.await_streaming(timeline, deadline).await,
+                CommandEnd::Exited(0) => {
+                    let outcome = self.await_streaming(timeline, deadline).await;
+                    if matches!(outcome, FollowOutcome::Streaming { .. }) {
+                        self.restore_settings().await;
+                    }
+                    outcome
+                }
                 CommandEnd::Exited(_) | CommandEnd::NotStarted(_) => {
                     FollowOutcome::Failed { why: ended(&run) }
                 }
@@ -581,7 +681,7 @@ impl Tools {
         let mut session = self.session.lock().await;
         match session.follow(&target, old.as_ref(), deadline).await {
             Outcome::Done(Followed::Streaming { timeline, receive, .. }) => {
-                *self.upstream.borrow_mut() = None;
+                self.forget_upstream();
                 FollowOutcome::Streaming { timeline, lsn: receive }
             }
             Outcome::Done(Followed::Diverged(hint)) => {
@@ -738,15 +838,4 @@ fn ended(run: &CommandRun) -> String {
         _ => "could not be started".to_owned(),
     };
     format!("{} {how} after {}", run.name, run.took)
-}
-
-fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let temporary = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }

@@ -25,7 +25,7 @@ pub enum Fact {
     /// A daemon started.
     DaemonStarted { member: MemberId, term_seen: Term },
     /// A log lost more than its unflushed tail.
-    LogLost { member: MemberId },
+    LogLost { member: MemberId, noticed: bool },
     /// A standby streamed another history with the same timeline number.
     Spoilt { member: MemberId, source: MemberId },
     /// A durable effect was performed before its record was flushed.

@@ -61,7 +61,7 @@ impl World {
             }
             Fault::StopDaemon { member, for_ms } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Stop);
-                self.observe(member, Actor::Daemon, asked);
+                self.told(member, asked);
                 self.daemon_returns(member, ends(self, for_ms));
             }
             Fault::FreezeDaemon { member, for_ms } => {
@@ -105,7 +105,7 @@ impl World {
             Fault::DiskFull { member, for_ms } => {
                 self.node_mut(member).log.full_until = ends(self, for_ms);
                 let why = "no space left on device".to_owned();
-                self.observe(member, Actor::Daemon, Observation::LogStalled { why });
+                self.told(member, Observation::LogStalled { why });
                 self.queue.at(ends(self, for_ms), Event::FaultEnds(i));
             }
             Fault::LoseLog { member } => {
@@ -129,7 +129,7 @@ impl World {
             }
             Fault::Adopt { at, member } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
-                self.observe(at, Actor::Daemon, asked);
+                self.told(at, asked);
             }
         }
     }
@@ -147,7 +147,7 @@ impl World {
                 self.tell(|_| format!("-- mended: {one:?} and {other:?}"));
             }
             Fault::DiskFull { member, .. } => {
-                self.observe(member, Actor::Daemon, Observation::LogRecovered);
+                self.told(member, Observation::LogRecovered);
             }
             _ => {}
         }
@@ -186,8 +186,8 @@ impl World {
             return;
         }
         let gone = |peer| Happening::Disconnected { peer, refused: false };
-        self.to_daemon(other, Nanos(0), gone(one));
-        self.to_daemon(one, Nanos(1_000_000), gone(other));
+        self.for_daemon(other, Nanos(0), gone(one));
+        self.for_daemon(one, Nanos(1_000_000), gone(other));
     }
 
     /// The postmaster dies; a busy backend may outlive it, and write (D3).
@@ -199,12 +199,15 @@ impl World {
         let wrote = p.is_writable();
         let run = p.run;
         self.postgres_killed(id, run);
-        if let Some(p) = self.node_mut(id).postgres.as_mut()
-            && wrote
-            && outlives.0 < 2_300_000_000
-        {
+        let outlives = Some(outlives).filter(|o| wrote && o.0 < 2_300_000_000);
+        if let (Some(p), Some(outlives)) = (self.node_mut(id).postgres.as_mut(), outlives) {
             p.orphans_until = now.plus(outlives);
         }
+    }
+
+    /// The daemon is told something, as soon as it runs.
+    fn told(&mut self, id: MemberId, observation: Observation) {
+        self.for_daemon(id, Nanos(0), Happening::Observed(Actor::Daemon, Box::new(observation)));
     }
 
     fn queue_start(&mut self, id: MemberId, at: SimNanos) {
@@ -224,11 +227,11 @@ impl World {
         let node = self.node_mut(id);
         node.guard.restart(fresh);
         let Some(run) = node.postgres.as_ref().map(|p| p.run) else { return };
-        self.to_daemon(id, Nanos(100_000), Happening::GuardReplied(crate::events::GuardReport::Lost));
+        self.for_daemon(id, Nanos(100_000), Happening::GuardReplied(crate::events::GuardReport::Lost));
         self.postgres_killed(id, run);
         self.queue_start(id, now.plus(Nanos::from_millis(1_000)));
         let present = crate::events::GuardReport::Present { armed: None };
-        self.to_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
+        self.for_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
     }
 
     fn kill_host(&mut self, id: MemberId, until: SimNanos) {
@@ -316,7 +319,7 @@ impl World {
         node.log.flushed = 0;
         node.log.incarnation = fresh;
         node.log.condition = LogFound::Fresh;
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed: true });
     }
 
     fn roll_back_log(&mut self, id: MemberId, records: u64, noticed: bool) {
@@ -333,7 +336,7 @@ impl World {
             node.log.condition = LogFound::TailLost { head };
             node.log.incarnation = fresh;
         }
-        self.fact(Fact::LogLost { member: id });
+        self.fact(Fact::LogLost { member: id, noticed });
     }
 
     pub(super) fn plan_rebuild(&mut self, id: MemberId) {

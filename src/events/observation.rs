@@ -109,6 +109,11 @@ pub enum GuardReport {
     Lost,
     /// It stood down.
     StoodDown,
+    /// It runs, has fenced this term, and keeps it so.
+    Fenced {
+        /// The term that ended.
+        term: Term,
+    },
 }
 
 /// A fact from outside.

@@ -1,5 +1,6 @@
 //! The settings that a freeze changes, as they were before. It must never show a password that they hold.
 
+use super::freeze::RETRY_INTERVAL;
 use super::outcome::{Outcome, Stop};
 use super::session::{Session, alter_reset, alter_set, broken};
 use super::sql;
@@ -47,6 +48,30 @@ pub struct UpstreamSettings {
     pub wal_retrieve_retry_interval: Setting,
     /// The timeline of the WAL receiver, if one is displayed: after the freeze nothing else tells it.
     pub received_timeline: Option<Timeline>,
+}
+
+impl UpstreamSettings {
+    /// Returns whether these are the settings of a frozen standby: what was before must be known from elsewhere.
+    #[must_use]
+    pub fn are_untied(&self) -> bool {
+        self.primary_conninfo.value.is_empty()
+            && self.restore_command.value.is_empty()
+            && self.wal_retrieve_retry_interval.value == RETRY_INTERVAL
+    }
+
+    /// Takes from `saved` each setting that is as a freeze leaves it.
+    pub fn keep_where_untied(&mut self, saved: &Self) {
+        let pairs = [
+            (&mut self.primary_conninfo, &saved.primary_conninfo, ""),
+            (&mut self.restore_command, &saved.restore_command, ""),
+            (&mut self.wal_retrieve_retry_interval, &saved.wal_retrieve_retry_interval, RETRY_INTERVAL),
+        ];
+        for (now, before, untied) in pairs {
+            if now.value == untied {
+                *now = before.clone();
+            }
+        }
+    }
 }
 
 impl Session {

@@ -22,7 +22,7 @@ pub(crate) fn decisions(cluster: &Cluster, name: &str) -> Vec<Decision> {
 }
 
 /// Fails if a term was won twice (S1), a member voted twice in a term (S4), a reply left before its
-/// vote was stored (S5), or a promotion was ordered twice in a term (E11).
+/// vote was stored (S5), or one process ordered two promotions in a term (E11).
 pub(crate) fn check(cluster: &Cluster) {
     let mut votes: BTreeMap<(u64, String), BTreeSet<u8>> = BTreeMap::new();
     let mut winners: BTreeMap<u64, BTreeSet<u8>> = BTreeMap::new();
@@ -41,6 +41,8 @@ pub(crate) fn check(cluster: &Cluster) {
                 Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) => {
                     winners.entry(a.term.0).or_default().insert(a.primary.0);
                 }
+                // A daemon that was started anew goes on with fresh grants of that term.
+                Event::Observed(Observation::ProcessStarted(_)) => promotions.clear(),
                 Event::Decided(Decision::PromotionOrdered { term }) => {
                     assert!(promotions.insert(term.0), "{} promoted twice in term {term}", node.name());
                 }

@@ -6,7 +6,9 @@ pub(crate) mod history;
 pub(crate) mod said;
 pub(crate) mod watch;
 
-use pgfo::demo::{Builder, Client, ClientOptions, Cluster, Deadline, LogMark, Node, SandboxOptions, Status};
+use pgfo::demo::{
+    Builder, Client, ClientOptions, Cluster, Deadline, LogMark, Node, SandboxOptions, Signal, Status,
+};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -134,12 +136,18 @@ pub(crate) fn await_primary_above(
 
 /// Waits until every standby's daemon has seen it on the primary's line of history.
 pub(crate) fn await_followers(cluster: &Cluster, since: &[LogMark], status: &Status) {
-    let words = format!("(opened in term {})", status.term);
     for (node, mark) in cluster.nodes().iter().zip(since) {
         if !node.is_witness() && Some(node.name()) != status.primary.as_deref() {
-            await_said(cluster, node, *mark, &words);
+            await_follower(cluster, node, *mark, status.term.0);
         }
     }
+}
+
+/// Waits until a standby's daemon has seen it on the line of history that `term` opened.
+pub(crate) fn await_follower(cluster: &Cluster, node: &Node, since: LogMark, term: u64) {
+    let follows = |line: &serde_json::Value| line["kind"] == "lineage confirmed" && line["term"] == term;
+    let found = cluster.wait_log(node, since, "that it follows", within(30), follows);
+    found.unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Makes `node` a standby of `primary` again, from a fresh base backup.
@@ -165,6 +173,12 @@ pub(crate) fn pgfo(node: &Node, arguments: &[&str]) -> (i32, String) {
     let output = node.pgfo(arguments, Duration::from_secs(20)).unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or(-1), text.into_owned())
+}
+
+/// Sends a signal to a process of the cluster.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Returns the number of PostgreSQL's head process.

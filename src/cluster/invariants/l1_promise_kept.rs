@@ -2,7 +2,7 @@
 
 use super::{Fact, Invariant, World};
 use crate::cluster::time::SimNanos;
-use crate::core::{MemberId, Nanos, Term};
+use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
 use std::collections::BTreeMap;
 
@@ -55,8 +55,12 @@ impl Invariant for PromiseKept {
                         p.until.since(now)
                     ));
                 }
-                // The holder counts 98 % by its own clock; two clocks differ by 2 % at most.
-                let until = now.plus(Nanos(ask.duration.0 / 100 * 98));
+                // The holder counts 98 % from its sending, by its own clock, and nobody else relies on it.
+                let holder = world.node(*to);
+                if holder.boot_id != ask.process.boot_id {
+                    return Ok(());
+                }
+                let until = holder.clock.instant(ask.sent_at.plus_nanos(ask.duration.0 / 100 * 98));
                 promises.push(Promise { holder: *to, term: ask.term, until });
             }
             Fact::Decided { member, decision } => {

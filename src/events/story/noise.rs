@@ -70,6 +70,7 @@ fn observed(observation: &Observation, memory: &mut StoryMemory) -> Option<Noise
             GuardReport::Refused { term } => if_repeated(memory.repeats("guard", LOCAL, (2, Some(*term)))),
             GuardReport::Lost => if_repeated(memory.repeats("guard", LOCAL, 3)),
             GuardReport::StoodDown => if_repeated(memory.repeats("guard", LOCAL, 4)),
+            GuardReport::Fenced { term } => if_repeated(memory.repeats("guard", LOCAL, (5, Some(*term)))),
         },
         Observation::ProcessStarted(_)
         | Observation::ReceiverEnded
@@ -134,6 +135,7 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         Decision::RosterAccepted { to, roster, .. } => repeats("roster accepted", *to, roster),
         Decision::RosterProposed(roster) => repeats("roster proposed", nobody, roster),
         Decision::RosterShared { to, roster } => repeats("roster shared", *to, roster),
+        Decision::ResumeRepeated { to, pause } => repeats("resume repeated", *to, pause),
         Decision::HistoryShared { to, history } => repeats("history shared", *to, history),
         Decision::TestimonyRequested { about, .. } => repeats("testimony asked", nobody, about),
         Decision::Testified { to, testimony } => repeats("testified", *to, &testimony_key(testimony)),

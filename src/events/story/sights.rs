@@ -278,6 +278,10 @@ fn guard(scene: &Scene<'_>, said: &GuardReport) -> Told {
         GuardReport::StoodDown => {
             told(Level::Info, "guard stood down", format!("the guard of {me} stood down"))
         }
+        GuardReport::Fenced { term } => {
+            let text = format!("the guard of {me} runs, has fenced term {term}, and keeps it so");
+            told(Level::Info, "guard present", text)
+        }
     }
 }
 
@@ -285,7 +289,9 @@ fn guard(scene: &Scene<'_>, said: &GuardReport) -> Told {
 pub(super) fn guard_term(said: &GuardReport) -> Option<Term> {
     match said {
         GuardReport::Present { armed } => armed.map(|(term, _)| term),
-        GuardReport::Armed { term, .. } | GuardReport::Refused { term } => Some(*term),
+        GuardReport::Armed { term, .. } | GuardReport::Refused { term } | GuardReport::Fenced { term } => {
+            Some(*term)
+        }
         GuardReport::Lost | GuardReport::StoodDown => None,
     }
 }
