@@ -9,7 +9,7 @@ use support::{finish, healthy, member_status, wait_followed, wait_member, within
 
 /// Three data members; `node3` is preferred to `node2`, against the order of their names.
 fn node3_preferred() -> Builder {
-    let builder = support::cluster_with_daemons().data(3);
+    let builder = support::quick_cluster().data(3);
     let builder = builder.node_toml("node2", "[failover]\npriority = 50");
     builder.node_toml("node3", "[failover]\npriority = 100")
 }
@@ -81,7 +81,7 @@ fn of_equals_the_higher_priority_is_promoted() {
 /// has the most WAL; what it has more is not lost, since the one that is promoted streams it first.
 #[test]
 fn what_a_priority_zero_standby_has_more_is_fetched_first() {
-    let builder = support::cluster_with_daemons().data(3);
+    let builder = support::quick_cluster().data(3);
     let cluster = healthy(builder.node_toml("node3", "[failover]\npriority = 0"));
     let (primary, behind, ahead) = (cluster.node("node1"), cluster.node("node2"), cluster.node("node3"));
     primary.query("CREATE TABLE kept (id int)").unwrap();
@@ -104,11 +104,12 @@ fn what_a_priority_zero_standby_has_more_is_fetched_first() {
 /// never promoted, says so, and stops nobody else from being promoted.
 #[test]
 fn a_standby_of_another_cluster_is_never_promoted() {
-    let builder = support::cluster_with_daemons().data(3);
+    let builder = support::quick_cluster().data(3);
     let cluster = healthy(builder.node_toml("node3", "[failover]\npriority = 1000"));
     let stranger = cluster.node("node3");
     {
-        let other = support::cluster().data(1).own_system_id().build().unwrap();
+        // No turn of its own: whoever holds one and waits for another can wait for ever.
+        let other = Cluster::builder().data(1).own_system_id().build().unwrap();
         other.node("node1").stop_postgres(pgfo::demo::StopMode::Fast).unwrap();
         stranger.stop_postgres(pgfo::demo::StopMode::Fast).unwrap();
         let (from, to) = (other.node("node1").data_directory().unwrap(), stranger.data_directory().unwrap());

@@ -10,7 +10,7 @@ use support::{finish, healthy, member_status, wait_member, within, writing};
 /// So long a trouble with logging in lasts: three leases.
 const LASTS: Duration = Duration::from_secs(15);
 /// So long a member is missed: more than a lease, and more than its heartbeats are believed.
-const MISSED: Duration = Duration::from_secs(7);
+const MISSED: Duration = Duration::from_secs(5);
 /// A status is asked so often meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A kept connection is renewed so often, so that the trouble meets it.
@@ -108,13 +108,13 @@ fn nothing_happens_when_a_member_dies(cluster: &Cluster, dies: &str) {
 /// A DBA may rely on this: a standby that dies costs nothing but itself.
 #[test]
 fn a_dead_standby_is_no_failover() {
-    nothing_happens_when_a_member_dies(&healthy(support::cluster_with_daemons().data(3)), "node2");
+    nothing_happens_when_a_member_dies(&healthy(support::quick_cluster().data(3)), "node2");
 }
 
 /// A DBA may rely on this: the witness is a voter and no single point of failure.
 #[test]
 fn a_dead_witness_is_no_failover() {
-    let cluster = healthy(support::cluster_with_daemons().data(2).witness(1));
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
     nothing_happens_when_a_member_dies(&cluster, "witness1");
 }
 
@@ -122,7 +122,7 @@ fn a_dead_witness_is_no_failover() {
 /// `pgfo status` names it.
 #[test]
 fn a_standby_whose_postgres_dies_is_told() {
-    let cluster = healthy(support::cluster_with_daemons().data(2).witness(1));
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
     let before = cluster.node("node1").status().unwrap();
     cluster.node("node2").kill_postmaster().unwrap();
     let primary = cluster.node("node1");

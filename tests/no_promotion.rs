@@ -8,7 +8,7 @@ use support::said::{Reason, wait_said};
 use support::{finish, healthy, within};
 
 /// Longer than a lease, an escalation, and several attempts at an election.
-const LONG_ENOUGH: Duration = Duration::from_secs(11);
+const LONG_ENOUGH: Duration = Duration::from_secs(7);
 
 fn with_failover(builder: Builder, node: &str, failover: &str) -> Builder {
     builder.node_toml(node, &format!("[failover]\n{failover}"))
@@ -32,7 +32,7 @@ fn nobody_is_promoted(cluster: &Cluster) {
 /// one left; it says so.
 #[test]
 fn priority_zero_is_never_promoted() {
-    let builder = support::cluster_with_daemons().data(2).witness(1);
+    let builder = support::quick_cluster().data(2).witness(1);
     let cluster = healthy(with_failover(builder, "node2", "priority = 0"));
     let standby = cluster.node("node2");
     let mark = standby.log_mark();
@@ -46,7 +46,7 @@ fn priority_zero_is_never_promoted() {
 /// does nothing.
 #[test]
 fn manual_mode_never_promotes() {
-    let mut builder = support::cluster_with_daemons().data(3);
+    let mut builder = support::quick_cluster().data(3);
     for node in ["node1", "node2", "node3"] {
         builder = with_failover(builder, node, "mode = \"manual\"");
     }
@@ -65,7 +65,7 @@ fn manual_mode_never_promotes() {
 #[test]
 fn one_of_two_voters_never_promotes() {
     // Never healthy in full: the status says that two voters are too few.
-    let cluster = support::cluster_with_daemons().data(2).build().unwrap();
+    let cluster = support::quick_cluster().data(2).build().unwrap();
     let primary = cluster.wait_primary(None, within(40)).unwrap();
     assert_eq!(primary.name(), "node1");
     let standby = cluster.node("node2");
@@ -80,7 +80,7 @@ fn one_of_two_voters_never_promotes() {
 /// The same two fail over when the host lives, whose daemon says that its PostgreSQL is gone.
 #[test]
 fn two_voters_fail_over_when_the_host_lives() {
-    let cluster = support::cluster_with_daemons().data(2).build().unwrap();
+    let cluster = support::quick_cluster().data(2).build().unwrap();
     cluster.wait_primary(None, within(40)).unwrap();
     cluster.node("node1").kill_postmaster().unwrap();
     let new = cluster.wait_primary(Some("node1"), within(20)).unwrap();

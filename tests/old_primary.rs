@@ -26,7 +26,7 @@ fn settled<'a>(cluster: &'a Cluster, client: &Client) -> &'a Node {
 }
 
 fn the_primary_returns_after(delay: Duration) {
-    let cluster = healthy(support::cluster_with_daemons().data(3));
+    let cluster = healthy(support::quick_cluster().data(3));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let primary = never_two_primaries(&cluster, || {
@@ -62,7 +62,7 @@ fn a_primary_may_return_while_the_vote_is_under_way() {
 /// gets a read-only one, and the log says what happened to it.
 #[test]
 fn a_service_manager_cannot_bring_a_fenced_primary_back() {
-    let cluster = healthy(support::cluster_with_daemons().data(2).witness(1));
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let mark = old.log_mark();
@@ -101,24 +101,24 @@ fn a_service_manager_cannot_bring_a_fenced_primary_back() {
     assert_eq!(client.split_brain(primary).unwrap(), []);
     assert_eq!(cluster.writable_nodes().len(), 1);
 
-    // Either it follows, or it says why it can't.
-    let data_past_the_fork = client.lost(primary).unwrap();
-    let told = cluster.wait_until("it to follow, or to say why not", within(15), || {
+    // Either it follows, or the log and the status say why it can't.
+    let told = cluster.wait_until("it to follow, or to say why not", within(20), || {
+        let status = old.status().map_err(|error| error.to_string())?;
         let member = member_status(old, "node1")?;
-        let refused = has_said(old, Reason::PastTheFork);
-        match member["state"] == "streaming" || refused {
-            true => Ok((member, refused)),
-            false => Err(member.to_string()),
+        let says_why = status.raw["complaints"].to_string().contains("it needs a rewind");
+        match (member["state"] == "streaming", has_said(old, Reason::PastTheFork) && says_why) {
+            (false, false) => Err(format!("{:#}", status.raw)),
+            (follows, _) => Ok(follows),
         }
     });
-    println!("{:?}; lost {data_past_the_fork:?}", told.unwrap());
+    println!("it follows: {}; lost: {:?}", told.unwrap(), client.lost(primary).unwrap());
     finish(&cluster);
 }
 
 /// The same when the service manager is quicker than the others' vote.
 #[test]
 fn a_quick_service_manager_makes_no_second_primary() {
-    let cluster = healthy(support::cluster_with_daemons().data(3));
+    let cluster = healthy(support::quick_cluster().data(3));
     let old = cluster.node("node1");
     let client = writing(&cluster);
     let over = AtomicBool::new(false);
@@ -140,5 +140,101 @@ fn a_quick_service_manager_makes_no_second_primary() {
             primary.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
     });
+    finish(&cluster);
+}
+
+/// A DBA may rely on this: a primary whose data went past the fork (it had accepted what nobody else
+/// received) is left alone, read-only, and `pgfo status` beside it says what it needs.
+#[test]
+fn a_diverged_primary_says_what_it_needs() {
+    let cluster = healthy(support::quick_cluster().data(3));
+    let old = cluster.node("node1");
+    old.query("CREATE TABLE only_here (id int)").unwrap();
+    // Nobody receives the last writes.
+    for standby in ["node2", "node3"] {
+        cluster.node(standby).query("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
+        cluster.node(standby).query("SELECT pg_reload_conf()").unwrap();
+    }
+    cluster.wait_streaming(old, 0, within(10)).unwrap();
+    old.query("INSERT INTO only_here VALUES (1)").unwrap();
+
+    old.kill_postmaster().unwrap();
+    let primary = cluster.wait_primary(Some("node1"), within(20)).unwrap();
+    old.start_postgres().unwrap();
+    assert!(old.is_in_recovery().unwrap());
+    let said = cluster.wait_until("its status to say what it needs", within(20), || {
+        let status = old.status().map_err(|error| error.to_string())?;
+        let complaints = status.raw["complaints"].to_string();
+        if complaints.contains("past the fork; it needs a rewind") { Ok(()) } else { Err(complaints) }
+    });
+    said.unwrap();
+    assert!(has_said(old, Reason::PastTheFork));
+    assert_eq!(primary.query_one("SELECT count(*) FROM only_here").unwrap(), "0");
+    finish(&cluster);
+}
+
+/// A DBA may rely on this: after a power cut, the guard that PostgreSQL's unit runs first
+/// (`ExecStartPre=pgfo guard`) lets a former primary start read-only only, even if no daemon runs
+/// beside it, and the other members' answer is not needed.
+#[test]
+fn after_a_power_cut_the_guard_seals_a_former_primary() {
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
+    let old = cluster.node("node1");
+    old.kill_node().unwrap();
+    let primary = cluster.wait_primary(Some("node1"), within(20)).unwrap();
+    never_two_primaries(&cluster, || {
+        let config = old.config_file();
+        let (code, said) = support::pgfo(old, &["guard", "--config", &config.to_string_lossy()]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("sealed"), "{said}");
+        old.start_postgres().unwrap();
+        assert!(old.is_in_recovery().unwrap());
+        old.start_daemon().unwrap();
+        cluster.wait_healthy(within(30)).unwrap();
+    });
+    assert_eq!(cluster.writable_nodes()[0].name(), primary.name());
+    finish(&cluster);
+}
+
+/// The same with the daemon first, and PostgreSQL started by hand, past its unit: the daemon has
+/// sealed it before.
+#[test]
+fn after_a_power_cut_the_daemon_seals_a_former_primary() {
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
+    let old = cluster.node("node1");
+    old.kill_node().unwrap();
+    let primary = cluster.wait_primary(Some("node1"), within(20)).unwrap();
+    never_two_primaries(&cluster, || {
+        old.start_daemon().unwrap();
+        wait_member(&cluster, (old, "node1"), "sealed", within(15), |m| m["sealed"] == true);
+        old.start_postgres().unwrap();
+        assert!(old.is_in_recovery().unwrap());
+        cluster.wait_healthy(within(30)).unwrap();
+    });
+    assert_eq!(cluster.writable_nodes()[0].name(), primary.name());
+    finish(&cluster);
+}
+
+/// What no daemon can prevent, since none runs: PostgreSQL started by hand after a power cut, past
+/// its unit and before the daemon, is a second primary. The daemon ends that as soon as it runs.
+#[test]
+fn a_former_primary_started_by_hand_is_fenced_by_its_daemon() {
+    let cluster = healthy(support::quick_cluster().data(2).witness(1));
+    let old = cluster.node("node1");
+    old.kill_node().unwrap();
+    let primary = cluster.wait_primary(Some("node1"), within(20)).unwrap();
+    old.start_postgres().unwrap();
+    assert!(!old.is_in_recovery().unwrap(), "nobody was there to prevent it");
+    let mark = old.log_mark();
+    old.start_daemon().unwrap();
+    let stopped = cluster.wait_until("the second primary to be stopped", within(15), || {
+        if old.is_postgres_running() { Err("it runs".to_owned()) } else { Ok(()) }
+    });
+    stopped.unwrap();
+    wait_said(&cluster, old, mark, Reason::Fenced, 5);
+    old.start_postgres().unwrap();
+    assert!(old.is_in_recovery().unwrap());
+    assert_eq!(cluster.writable_nodes()[0].name(), primary.name());
+    assert_eq!(cluster.writable_nodes().len(), 1);
     finish(&cluster);
 }

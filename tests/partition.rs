@@ -12,12 +12,8 @@ use support::said::{Reason, wait_said};
 use support::watch::never_two_primaries;
 use support::{finish, healthy, member_status, wait_followed, wait_member, within, writing};
 
-/// `lease.duration`, whose default the tests run with.
-const LEASE: Duration = Duration::from_secs(5);
-/// Escalation, election, promotion, and a loaded machine.
-const A_BIT: Duration = Duration::from_secs(10);
 /// More than two leases.
-const LONG_ENOUGH: Duration = Duration::from_secs(11);
+const LONG_ENOUGH: Duration = Duration::from_secs(6);
 
 /// Returns the cluster, healthy; `None` where nobody may make networks.
 fn networked(data: u8, witness: u8) -> Option<Cluster> {
@@ -30,7 +26,7 @@ fn networked(data: u8, witness: u8) -> Option<Cluster> {
     }
     let removed = ip("del").unwrap();
     assert!(removed.status.success());
-    Some(healthy(support::cluster_with_daemons().data(data).witness(witness).networks()))
+    Some(healthy(support::quick_cluster().data(data).witness(witness).networks()))
 }
 
 /// Waits until every one of `judges` names the same other primary than `old`, and that one's
@@ -63,7 +59,7 @@ fn an_isolated_primary_is_fenced(cluster: &Cluster, others: [&str; 2]) {
     never_two_primaries(cluster, || {
         let fault = Instant::now();
         cluster.isolate("node1").unwrap();
-        let new = replaced(cluster, &others, "node1", within(LEASE.as_secs() + A_BIT.as_secs()));
+        let new = replaced(cluster, &others, "node1", within(15));
         client.wait_acks(50, within(15)).unwrap();
         println!("outage {:?}", client.outage(fault));
         assert_eq!(client.split_brain(new).unwrap(), [], "fenced before another was promoted");

@@ -89,6 +89,11 @@ pub(crate) fn wait_followed(cluster: &Cluster, primary: &Node, standbys: &[&str]
 pub(crate) const QUICK: &str = "[heartbeat]\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
     [lease]\nduration = \"2500ms\"\n[election]\nretry_interval = \"500ms\"\n";
 
+/// Returns a builder whose members run this build's daemon with [`QUICK`] settings.
+pub(crate) fn quick_cluster() -> Builder {
+    cluster_with_daemons().toml(QUICK)
+}
+
 /// Waits until a daemon's log says `words`, in any line since `mark`. The one place that knows how.
 pub(crate) fn await_said(cluster: &Cluster, node: &Node, since: LogMark, words: &str) {
     let found = cluster.wait_log(node, since, words, within(20), |line| line.to_string().contains(words));

@@ -25,16 +25,16 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// Any of these words in one line tells the reason.
+    /// These words in one line tell the reason.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Self::PriorityZero => &["PriorityZero", "priority is 0", "priority 0"],
-            Self::OtherSystem => &["OtherSystem", "system identifier", "another cluster"],
-            Self::Manual => &["CandidacyWithheld { why: Manual", "manual"],
-            Self::TooFewHoldItDown => &["TooFewHoldItDown", "too few hold", "hold it down"],
-            Self::Fenced => &["FenceOrdered", "fenc"],
-            Self::LeaseExpired => &["LeaseExpired", "lease"],
-            Self::PastTheFork => &["FollowRefused", "past the fork"],
+            Self::PriorityZero => &["priority is 0"],
+            Self::OtherSystem => &["belongs to another cluster"],
+            Self::Manual => &["would have stood", "but mode is manual"],
+            Self::TooFewHoldItDown => &["did not stand: only", "are needed"],
+            Self::Fenced => &["is fenced, sealed and stopped"],
+            Self::LeaseExpired => &["is fenced, sealed and stopped", "lease"],
+            Self::PastTheFork => &["can't follow the primary"],
         }
     }
 }
@@ -60,5 +60,5 @@ pub(crate) fn has_said(node: &Node, reason: Reason) -> bool {
 /// Returns true if a line of the log gives `reason`.
 fn says(line: &Value, reason: Reason) -> bool {
     let text = line.to_string();
-    reason.words().iter().any(|word| text.contains(word))
+    reason.words().iter().all(|word| text.contains(word))
 }

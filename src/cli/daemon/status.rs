@@ -143,6 +143,20 @@ fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
+/// Says why this member's standby does not follow the primary, if its data is what is in the way.
+fn cannot_follow(ledger: &Ledger) -> Option<String> {
+    let winner = ledger.announced().filter(|a| a.primary != ledger.me())?;
+    ledger.answer().filter(|a| a.in_recovery && !a.streaming && a.system_id == winner.system_id)?;
+    let why = match ledger.past_fork_bytes() {
+        Some(0) => return None,
+        Some(bytes) => format!("it has {bytes} bytes past the fork"),
+        None if ledger.lineage.is_none() && !ledger.diverged() => return None,
+        None => "its line of history is not among the primary's".to_owned(),
+    };
+    let (me, primary) = (ledger.settings.name(ledger.me()), ledger.settings.name(winner.primary));
+    Some(format!("{me} can't follow {primary} as it is: {why}; it needs a rewind or a new base backup"))
+}
+
 fn complaints(ledger: &Ledger, primary: Option<MemberId>, members: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     match (ledger.announced(), primary) {
@@ -164,6 +178,7 @@ fn complaints(ledger: &Ledger, primary: Option<MemberId>, members: &[Value]) -> 
     if ledger.quorum().voters == 2 {
         found.push("two voters: if a whole node is lost, nobody can take over; add a witness".to_owned());
     }
+    found.extend(cannot_follow(ledger));
     for m in members {
         let name = m["name"].as_str().unwrap_or("?");
         let role = m["role"].as_str().unwrap_or("?");
