@@ -64,7 +64,8 @@ fn a_promotion_after_its_deadline_makes_no_second_primary() {
     let promote = pg_ctl_promote(&cluster);
     let (late, next) = (cluster.node("node2"), cluster.node("node3"));
     // It says that it has succeeded, and promotes a second after the deadline, whatever is killed.
-    let slow = format!("setsid sh -c 'sleep 4; {promote}; touch \"$PGDATA/../promoted\"' >/dev/null 2>&1 &\n");
+    let slow =
+        format!("setsid sh -c 'sleep 4; {promote}; touch \"$PGDATA/../promoted\"' >/dev/null 2>&1 &\n");
     script(late, "promote", &slow);
     script(next, "promote", &promote);
     cluster.node("node1").kill_postmaster().unwrap();
@@ -140,7 +141,11 @@ fn a_vetoed_member_follows_the_next_one_by_command() {
             .wait_until("the settings to be put back", within(20), || {
                 let restore = node.query_one("SHOW restore_command").map_err(|e| e.to_string())?;
                 let retry = node.query_one("SHOW wal_retrieve_retry_interval").map_err(|e| e.to_string())?;
-                if (restore.as_str(), retry.as_str()) == ("false", "5s") { Ok(()) } else { Err(format!("{restore} {retry}")) }
+                if (restore.as_str(), retry.as_str()) == ("false", "5s") {
+                    Ok(())
+                } else {
+                    Err(format!("{restore} {retry}"))
+                }
             })
             .unwrap();
         assert!(!node.dir().join("log/upstream.saved").exists());

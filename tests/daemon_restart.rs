@@ -81,7 +81,8 @@ fn restarts_change_nothing() {
 #[test]
 fn an_orderly_stop_without_a_quorum_is_refused_once() {
     // The lease outlives the wait for a quorum, so that the refusal is not the fence's doing.
-    let cluster = support::cluster_with_daemons().data(3).toml("[lease]\nduration = \"10s\"\n").build().unwrap();
+    let cluster =
+        support::cluster_with_daemons().data(3).toml("[lease]\nduration = \"10s\"\n").build().unwrap();
     let before = cluster.wait_healthy(within(60)).unwrap();
     let primary = cluster.node(before.primary.as_deref().unwrap());
     let others: Vec<&Node> = cluster.nodes().iter().filter(|n| n.name() != primary.name()).collect();

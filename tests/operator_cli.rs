@@ -36,7 +36,8 @@ fn from_the_first_adoption_to_a_guarded_start() {
         .wait_until("two members without a primary", within(30), || {
             for node in [node1, node2] {
                 let status = node.status().map_err(|e| e.to_string())?;
-                let heard = status.members.iter().filter(|m| m.role == "standby" || m.role.contains("primary"));
+                let heard =
+                    status.members.iter().filter(|m| m.role == "standby" || m.role.contains("primary"));
                 if status.exit_code != 2 || heard.count() != 2 {
                     return Err(format!("{}: {}", node.name(), status.raw));
                 }

@@ -22,7 +22,9 @@ fn a_reload_is_all_or_nothing() {
     };
     let changed = |key: &str, old: &str, new: &str| {
         let (key, old, new) = (key.to_owned(), old.to_owned(), new.to_owned());
-        move |line: &Value| line["key"] == key.as_str() && line["old"] == old.as_str() && line["new"] == new.as_str()
+        move |line: &Value| {
+            line["key"] == key.as_str() && line["old"] == old.as_str() && line["new"] == new.as_str()
+        }
     };
 
     let mark = reload(&with("[escalation]\nattempts = 5\n"));

@@ -88,7 +88,8 @@ fn a_role_that_keeps_failing_is_quarantined() {
             .wait_until("a complaint", within(20), || {
                 let status = node.status().map_err(|e| e.to_string())?;
                 let said = status.raw["complaints"].to_string();
-                let named = said.contains(&format!("{} can't vote", sick.name())) && said.contains("uarantine");
+                let named =
+                    said.contains(&format!("{} can't vote", sick.name())) && said.contains("uarantine");
                 if named && status.exit_code == 1 { Ok(()) } else { Err(said) }
             })
             .unwrap();
@@ -102,7 +103,9 @@ fn a_role_that_keeps_failing_is_quarantined() {
     std::fs::remove_file(sick.dir().join("panic")).unwrap();
     let votes = |name: &str| {
         let all = history::decisions(&cluster, name);
-        all.iter().filter(|d| matches!(d, Decision::VoteGranted { ask, .. } if ask.term > before.term)).count()
+        all.iter()
+            .filter(|d| matches!(d, Decision::VoteGranted { ask, .. } if ask.term > before.term))
+            .count()
     };
     assert_eq!(votes(sick.name()), 0, "a quarantined member voted");
     sick.start_daemon().unwrap();

@@ -66,7 +66,8 @@ fn a_password_shows_nowhere() {
         assert!(!watcher.join().unwrap(), "the password is in a command line");
         after
     });
-    let standby = |n: &&pgfo::demo::Node| n.name() != old.name() && Some(n.name()) != after.primary.as_deref();
+    let standby =
+        |n: &&pgfo::demo::Node| n.name() != old.name() && Some(n.name()) != after.primary.as_deref();
     let at = cluster.nodes().iter().position(|n| standby(&n)).unwrap();
     await_follower(&cluster, &cluster.nodes()[at], marks[at], after.term.0);
     // It follows with the password, which only PostgreSQL's own settings hold.

@@ -402,7 +402,9 @@ impl Voter {
         let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
         if !l.forgetful
             && !self.flush_unknown
-            && mark.incarnation == l.process.incarnation && mark.seq > l.flushed {
+            && mark.incarnation == l.process.incarnation
+            && mark.seq > l.flushed
+        {
             out.push(Event::Decided(Decision::RollbackDetected {
                 peer,
                 remembered: mark.seq,

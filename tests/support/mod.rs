@@ -39,7 +39,12 @@ pub(crate) fn await_said(cluster: &Cluster, node: &Node, since: LogMark, words: 
 
 /// Waits until every member's daemon names the same primary in a term above `above`, and that one
 /// takes writes. With `restart`, daemons that ended are started, as systemd would.
-pub(crate) fn await_primary_above(cluster: &Cluster, above: u64, restart: bool, deadline: Deadline) -> Status {
+pub(crate) fn await_primary_above(
+    cluster: &Cluster,
+    above: u64,
+    restart: bool,
+    deadline: Deadline,
+) -> Status {
     let what = format!("one primary in a term above {above}");
     let found = cluster.wait_until(&what, deadline, || {
         if restart {
@@ -49,7 +54,8 @@ pub(crate) fn await_primary_above(cluster: &Cluster, above: u64, restart: bool, 
         for node in cluster.nodes().iter().filter(|n| restart || n.is_daemon_running()) {
             let status = node.status().map_err(|e| e.to_string())?;
             let seen = format!("{}: {}", node.name(), status.summary());
-            let agreed = first.as_ref().is_none_or(|f| (&f.primary, f.term) == (&status.primary, status.term));
+            let agreed =
+                first.as_ref().is_none_or(|f| (&f.primary, f.term) == (&status.primary, status.term));
             if !agreed || status.term.0 <= above || status.primary.is_none() {
                 return Err(seen);
             }
@@ -121,10 +127,15 @@ pub(crate) fn postmaster_pid(node: &Node) -> u32 {
 
 /// Ends every daemon, and has every log audited: what was decided must follow from what was seen.
 pub(crate) fn finish(cluster: Cluster) {
+    finish_but(cluster, None);
+}
+
+/// As [`finish`], for a test that has deleted the log of `forgetful`.
+pub(crate) fn finish_but(cluster: Cluster, forgetful: Option<&str>) {
     for node in cluster.nodes().iter().filter(|n| n.daemon_pid().is_some()) {
         node.kill_daemon().unwrap();
     }
-    history::check(&cluster);
+    history::check(&cluster, forgetful);
     for outcome in cluster.replay_all().unwrap() {
         assert_eq!(outcome.exit_code, 0, "replay of {}:\n{}", outcome.node, outcome.output);
     }
