@@ -203,6 +203,7 @@ fn daemons_are_started_asked_and_ended() {
 fn the_floor_is_measured() {
     let options = FloorOptions {
         runs: 3,
+        data: 2,
         wal_retrieve_retry_interval: Some(Duration::from_millis(100)),
         sandbox: SandboxOptions::default(),
     };
@@ -220,6 +221,7 @@ fn the_floor_over_many_runs() {
     for interval in [None, Some(Duration::from_millis(100))] {
         let options = FloorOptions {
             runs: 12,
+            data: 2,
             wal_retrieve_retry_interval: interval,
             sandbox: SandboxOptions::default(),
         };

@@ -105,11 +105,11 @@ fn says(event: &Event, name: &str) -> bool {
 }
 
 fn die() {
-    if let Ok(value) = std::env::var("PGFO_DIE") {
-        if let Some(file) = value.strip_prefix('@') {
-            // A file that stays would only kill the next process, too.
-            let _removed = std::fs::remove_file(file);
-        }
+    if let Ok(value) = std::env::var("PGFO_DIE")
+        && let Some(file) = value.strip_prefix('@')
+    {
+        // A file that stays would only kill the next process, too.
+        let _removed = std::fs::remove_file(file);
     }
     // The signal takes effect before the call returns.
     let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

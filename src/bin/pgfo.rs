@@ -27,10 +27,14 @@ enum Command {
     Guard(cli::guard::GuardArgs),
     /// Starts, stops or reloads the PostgreSQL beside the daemon.
     Postgres(cli::postgres::PostgresArgs),
+    /// Rehearses failures: a simulated cluster over the very code that decides.
+    Simulate(cli::simulate::SimulateArgs),
     /// Makes and shows the cluster's certificates.
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
     Demo(cli::demo::DemoArgs),
+    /// Measures failovers, an idle cluster and the log on this machine.
+    Bench(cli::bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -42,8 +46,10 @@ fn main() -> ExitCode {
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
         Command::Postgres(args) => cli::postgres::run(args),
+        Command::Simulate(args) => cli::simulate::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
+        Command::Bench(args) => cli::bench::run(args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -1,6 +1,7 @@
 //! One file per subcommand: parse, resolve, run. Decides nothing about failover.
 
 pub mod adopt;
+pub mod bench;
 pub mod cert;
 pub mod daemon;
 pub mod demo;
@@ -9,6 +10,7 @@ pub mod guard;
 pub mod logging;
 pub mod postgres;
 pub mod replay;
+pub mod simulate;
 pub mod status;
 
 /// The control socket's name in the run directory.

@@ -6,9 +6,9 @@
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
 use crate::events::{
-    Ability, Announcement, Answer, Decision, Event, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk,
-    Lineage, Message, Observation, PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Record,
-    Refusal, Roster, Settings, Unelectable, Verdict,
+    Ability, Announcement, Answer, Decision, Event, FenceReason, Fencing, FlushedMark, FollowOutcome,
+    FreezeOutcome, Heartbeat, LeaseAsk, Lineage, Message, Observation, PauseId, Position, PostgresState,
+    ProbeReport, ProcessIdentity, Record, Refusal, Roster, Settings, Unelectable, Verdict,
 };
 use pgfo_replay::Seq;
 
@@ -136,6 +136,9 @@ pub struct Ledger {
     pub term_frozen: Term,
     /// The standing promise.
     pub promise: Option<Promise>,
+    /// The record of the last grant or vote that had to be flushed; until it is known to be, every
+    /// grant has to be (L5): a renewal must not overtake the promise it renews.
+    pub bound_at: Seq,
     /// Every term up to this one was released or superseded (L8).
     pub released: Term,
     /// The longest promise ever asked (L4).
@@ -148,6 +151,8 @@ pub struct Ledger {
     pub resumed: Option<PauseId>,
     /// The line of history of the local data.
     pub lineage: Option<Lineage>,
+    /// The local data was seen to be off the announced history, whatever its timeline's number (E3).
+    pub strayed: bool,
     /// The last promotion that was ordered here.
     pub promotion_ordered: Option<Term>,
     /// When the last promotion failed here.
@@ -186,12 +191,14 @@ impl Ledger {
             freeze: None,
             term_frozen: Term(0),
             promise: None,
+            bound_at: Seq(0),
             released: Term(0),
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
             paused: None,
             resumed: None,
             lineage: None,
+            strayed: false,
             promotion_ordered: None,
             promotion_failed_at: None,
             tenure: None,
@@ -401,6 +408,9 @@ impl Ledger {
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
     #[must_use]
     pub fn diverged(&self) -> bool {
+        if self.strayed {
+            return true;
+        }
         match self.promotion_ordered {
             Some(term) if self.tenure == Some(term) => false,
             Some(term) => !self.history.iter().any(|a| a.term == term && a.primary == self.me()),
@@ -513,6 +523,10 @@ impl Ledger {
     /// announced primary can be followed as it is.
     #[must_use]
     pub fn past_fork_bytes(&self) -> Option<u64> {
+        if self.diverged() {
+            // E3: its data may be on a line that nobody announced, though under a number that looks right.
+            return None;
+        }
         let newest = self.announced()?;
         let lsn = self.answer()?.lsn()?;
         let mine = self.lineage?;
@@ -541,6 +555,11 @@ impl Ledger {
         if let Event::Observed(Observation::ProcessStarted(_)) = &record.event {
             // What was read back from the disk is durable.
             self.flushed = Seq(record.seq.0.saturating_sub(1));
+        }
+        if let Event::Decided(Decision::LeaseGranted { first: true, .. } | Decision::VoteGranted { .. }) =
+            &record.event
+        {
+            self.bound_at = record.seq;
         }
         match &record.event {
             Event::Observed(o) => self.observe(o),
@@ -599,17 +618,29 @@ impl Ledger {
                     f.outcome = Some(outcome);
                 }
             }
-            Observation::PromotionCompleted { outcome, .. } => {
-                if let crate::events::PromotionOutcome::Promoted { .. } = outcome {
-                    self.local.sealed = false;
-                    if let Some(a) = &mut self.local.answer {
-                        a.in_recovery = false;
+            Observation::PromotionCompleted { term, outcome, .. } => {
+                use crate::events::PromotionOutcome;
+                match outcome {
+                    PromotionOutcome::Promoted { .. } => {
+                        self.local.sealed = false;
+                        if let Some(a) = &mut self.local.answer {
+                            a.in_recovery = false;
+                        }
                     }
-                } else {
-                    self.promotion_failed_at = Some(self.now);
+                    PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
+                        self.promotion_failed_at = Some(self.now);
+                        // It certainly did not happen: the data is where it was.
+                        if self.promotion_ordered == Some(*term) {
+                            self.promotion_ordered = None;
+                        }
+                    }
+                    PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
+            Observation::FollowCompleted { outcome: FollowOutcome::Diverged { .. }, .. } => {
+                self.strayed = true
+            }
             Observation::LogStalled { .. } => self.log_stalled = true,
             Observation::LogRecovered => self.log_stalled = false,
             _ => {}
@@ -747,6 +778,10 @@ impl Ledger {
             Decision::LeaseExtended { term, until } => {
                 self.lease = Some(Lease { term: *term, until: *until });
             }
+            // It wrote, and this log does not know as whose primary.
+            Decision::FenceOrdered { why: FenceReason::NoLease, .. } if self.lineage.is_none() => {
+                self.strayed = true;
+            }
             Decision::LeaseReleased { term, last_number } => {
                 self.release(self.settings.me, *term, *last_number);
                 if self.tenure == Some(*term) {
@@ -761,6 +796,7 @@ impl Ledger {
             Decision::PromotionOrdered { term } => self.promotion_ordered = Some(*term),
             Decision::PrimaryAnnounced(a) => {
                 self.lineage = Some(a.lineage);
+                self.strayed = false;
                 self.freeze = None;
                 self.learn(a);
             }
@@ -772,6 +808,7 @@ impl Ledger {
                 }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
+                self.strayed = false;
                 self.promotion_ordered = None;
                 self.promotion_failed_at = None;
             }

@@ -14,11 +14,22 @@ pub struct Voter {
     ledger: Ledger,
     /// A vote request that waits for this member's freeze to be observed.
     pending: Option<(MemberId, VoteAsk)>,
+    /// A request to freeze that was refused for a reason that may pass at any moment.
+    refused_freeze: Option<FreezeAsk>,
     /// The operator wants this daemon to end: its own pause must outlive it.
     stopping: bool,
     /// This role was rebuilt without a record, which may have told how far the log is flushed: the next
     /// heartbeat tells it again.
     flush_unknown: bool,
+}
+
+/// A request to freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FreezeAsk {
+    from: MemberId,
+    term: Term,
+    nonce: u64,
+    roster_number: u32,
 }
 
 /// What a vote request comes to.
@@ -38,7 +49,13 @@ impl Voter {
     /// Makes the voter of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), pending: None, stopping: false, flush_unknown: false }
+        Self {
+            ledger: Ledger::new(settings),
+            pending: None,
+            refused_freeze: None,
+            stopping: false,
+            flush_unknown: false,
+        }
     }
 
     /// Returns what this role knows.
@@ -64,9 +81,11 @@ impl Voter {
         }));
     }
 
-    /// L4, L5: the first grant of a term and a longer one than ever are flushed.
+    /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
+    /// until that is known to be done.
     fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
         ask.duration > self.ledger.promise_longest
+            || self.ledger.bound_at > self.ledger.flushed
             || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
     }
 
@@ -114,11 +133,18 @@ impl Voter {
 
     /// The reasons against freezing or voting for somebody in a term that hold whatever its
     /// position.
-    fn refuses_term(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
+    fn refuses_term(
+        &self,
+        candidate: MemberId,
+        term: Term,
+        roster_number: u32,
+        without_vote: bool,
+    ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
         match l.ability() {
             Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
+            Err(Refusal::NoVoter) if without_vote => {}
             Err(why) => return Some(why),
             Ok(()) => {}
         }
@@ -144,8 +170,9 @@ impl Voter {
     }
 
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
-        // Visibility is a veto of the voter who sees (E1).
-        self.refuses_term(candidate, term, roster_number)
+        // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
+        // stand, and its WAL counts.
+        self.refuses_term(candidate, term, roster_number, true)
             .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
     }
 
@@ -157,6 +184,14 @@ impl Voter {
         out.push(Event::Decided(Decision::FreezePromised { term, candidate: to, nonce }));
         if !self.ledger.settings.has_postgres() {
             out.push(self.report(to, nonce, term, None));
+        }
+    }
+
+    /// What stood against a freeze is gone a moment later: the candidate need not lose this member's WAL.
+    fn freeze_after_all(&self, out: &mut Vec<Event>) {
+        let Some(ask) = self.refused_freeze else { return };
+        if self.refuses_freeze(ask.from, ask.term, ask.roster_number).is_none() {
+            self.freeze_for(ask.from, ask.term, ask.nonce, ask.roster_number, out);
         }
     }
 
@@ -232,7 +267,7 @@ impl Voter {
         if l.system_id().is_some_and(|id| id != ask.system_id) {
             return Ballot::Refuse(Refusal::OtherSystem);
         }
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number) {
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false) {
             return Ballot::Refuse(why);
         }
         match ask.kind {
@@ -386,6 +421,7 @@ impl Voter {
             Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
             Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
+            Message::LeaseReleased { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
                 if let Some(resumed) = h.resumed.filter(|r| r.primary == from) {
                     self.end_pause(resumed, out);
@@ -427,6 +463,7 @@ impl Machine for Voter {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => {
                 self.pending = None;
+                self.refused_freeze = None;
                 self.stopping = false;
                 self.flush_unknown = false;
             }
@@ -444,6 +481,19 @@ impl Machine for Voter {
             }) => {
                 self.pending = Some((*from, (**ask).clone()));
             }
+            Event::Observed(Observation::MessageReceived {
+                from,
+                message: Message::FreezeRequested { term, nonce, roster_number },
+                ..
+            }) => {
+                self.refused_freeze = Some(FreezeAsk {
+                    from: *from,
+                    term: *term,
+                    nonce: *nonce,
+                    roster_number: *roster_number,
+                });
+            }
+            Event::Decided(Decision::FreezePromised { .. }) => self.refused_freeze = None,
             Event::Decided(Decision::VoteRequested(ask)) => {
                 self.pending = Some((self.ledger.me(), (**ask).clone()));
             }
@@ -471,8 +521,11 @@ impl Machine for Voter {
             Event::Decided(Decision::PauseRequested(pause)) => self.agree_to_pause(me, *pause, out),
             // M3: this primary's daemon is back and holds its lease by its own grants.
             Event::Decided(Decision::LeaseExtended { .. }) if !self.stopping => self.end_pause_of(me, out),
-            Event::Decided(Decision::VerdictChanged { primary, to: Verdict::ConfirmedDown, .. }) => {
-                self.end_pause_of(*primary, out);
+            Event::Decided(Decision::VerdictChanged { primary, to, .. }) if to.is_down() => {
+                if *to == Verdict::ConfirmedDown {
+                    self.end_pause_of(*primary, out);
+                }
+                self.freeze_after_all(out);
             }
             Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
             Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::daemon::Pgfo;
 use super::error::{DemoError, Result};
 use super::locks;
+use super::networks::{Networks, Place};
 use super::node::{Access, Node, Postgres};
 use super::sandbox::{Sandbox, SandboxOptions};
 use super::template::{ROLE, Template, single_user};
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 /// Crash recovery and base backups of an empty cluster take a second; a loaded machine is slower.
 const BUILD_WITHIN_SECS: u64 = 60;
+/// A key and a signature take milliseconds.
+const CERTIFY_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 /// Bounds how many clusters run at once on this machine; read from the environment, so that it also
 /// holds for a `pgfo demo` that a test runs.
 const SLOTS_VARIABLE: &str = "PGFO_CLUSTER_SLOTS";
@@ -44,6 +47,7 @@ pub struct Builder {
     setup_sql: Vec<String>,
     daemon_environment: Vec<(String, String)>,
     own_system_id: bool,
+    networks: bool,
     slots: Option<u16>,
 }
 
@@ -62,6 +66,7 @@ impl Default for Builder {
             setup_sql: Vec::new(),
             daemon_environment: Vec::new(),
             own_system_id: false,
+            networks: false,
             slots,
         }
     }
@@ -150,6 +155,14 @@ impl Builder {
         self
     }
 
+    /// Gives every member a network namespace of its own, so that cables can be cut, and mutual TLS
+    /// between the daemons. Takes root.
+    #[must_use]
+    pub fn networks(mut self) -> Self {
+        self.networks = true;
+        self
+    }
+
     /// Waits until fewer than `slots` clusters run on this machine; the default is the environment
     /// variable `PGFO_CLUSTER_SLOTS`, or no bound.
     #[must_use]
@@ -170,9 +183,13 @@ impl Builder {
         let slot = self.slots.map(locks::take_slot).transpose()?;
         let sandbox = Arc::new(Sandbox::new(&self.sandbox)?);
         let pgfo = self.pgfo.as_deref().map(|program| self.prepare_pgfo(&sandbox, program)).transpose()?;
-        let nodes = self.nodes(&sandbox, pgfo.as_ref())?;
+        let networks = self.networks.then(|| self.lay_networks(&sandbox)).transpose()?;
+        let nodes = self.nodes(&sandbox, pgfo.as_ref(), networks.as_ref())?;
         self.write_files(&sandbox, &nodes)?;
-        let cluster = Cluster::new(nodes, sandbox, slot);
+        let cluster = Cluster::new(nodes, networks, sandbox, slot);
+        if self.networks && self.pgfo.is_some() {
+            certify(&cluster)?;
+        }
         self.start(&cluster)?;
         Ok(cluster)
     }
@@ -181,20 +198,38 @@ impl Builder {
         Pgfo::prepare(sandbox, program, self.daemon_environment.clone())
     }
 
-    fn nodes(&self, sandbox: &Arc<Sandbox>, pgfo: Option<&Pgfo>) -> Result<Vec<Node>> {
-        let password = (self.auth == Auth::Scram).then(|| format!("{:032x}", rand::random::<u128>()));
+    /// Returns every member's name, and whether it has a PostgreSQL.
+    fn names(&self) -> impl Iterator<Item = (String, bool)> {
         let data = (1..=self.data).map(|n| (format!("node{n}"), true));
-        let witnesses = (1..=self.witness).map(|n| (format!("witness{n}"), false));
-        data.chain(witnesses)
+        data.chain((1..=self.witness).map(|n| (format!("witness{n}"), false)))
+    }
+
+    fn lay_networks(&self, sandbox: &Sandbox) -> Result<Networks> {
+        let root = sandbox.root().file_name().map(|name| name.to_string_lossy().into_owned());
+        Networks::make(&root.unwrap_or_default(), self.names().map(|(name, _)| name).collect())
+    }
+
+    fn nodes(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        pgfo: Option<&Pgfo>,
+        networks: Option<&Networks>,
+    ) -> Result<Vec<Node>> {
+        let password = (self.auth == Auth::Scram).then(|| format!("{:032x}", rand::random::<u128>()));
+        self.names()
             .map(|(name, has_data)| {
+                let place = networks.map_or_else(|| Ok(Place::loopback()), |n| n.place(&name))?;
                 let dir = sandbox.directory(&name)?;
                 sandbox.directory(&format!("{name}/run"))?;
                 sandbox.directory(&format!("{name}/log"))?;
                 let postgres = match has_data {
-                    true => Some(Postgres::new(&dir, Access::new(sandbox.port()?, password.clone()))),
+                    true => {
+                        let access = Access::new(&place, &dir, sandbox.port()?, password.clone());
+                        Some(Postgres::new(&dir, access))
+                    }
                     false => None,
                 };
-                Ok(Node::new(name, dir, postgres, sandbox.port()?, Arc::clone(sandbox), pgfo.cloned()))
+                Ok(Node::new(name, dir, place, postgres, sandbox.port()?, Arc::clone(sandbox), pgfo.cloned()))
             })
             .collect()
     }
@@ -212,7 +247,8 @@ impl Builder {
 
     fn postgres_settings(&self, node: &Node, postgres: &Postgres) -> String {
         let mut text = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\ncluster_name = '{}'\n",
+            "listen_addresses = '{}'\nport = {}\nunix_socket_directories = '{}'\ncluster_name = '{}'\n",
+            postgres.access().address(),
             postgres.access().port(),
             node.dir().join("run").display(),
             node.name()
@@ -248,11 +284,18 @@ impl Builder {
                 sandbox.postgres().dir(),
             );
         }
+        if self.networks {
+            let file = |name: &str| node.dir().join("tls").join(name);
+            let (ca, certificate) = (file("ca.crt"), file(&format!("{}.crt", node.name())));
+            let key = file(&format!("{}.key", node.name()));
+            let _written =
+                write!(text, "[tls]\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n\n");
+        }
         if !extra.lines().any(|line| line.trim() == "[failover]") {
             text.push_str("[failover]\nmode = \"automatic\"\n\n");
         }
         for member in nodes {
-            let address = format!("127.0.0.1:{}", member.daemon_port());
+            let address = format!("{}:{}", member.place.address, member.daemon_port());
             let (conninfo, role) = match member.postgres() {
                 Some(postgres) => (format!("conninfo = {:?}\n", postgres.access().conninfo(ROLE)), "data"),
                 None => (String::new(), "witness"),
@@ -296,6 +339,16 @@ impl Builder {
         // from another node, leave each node its own port.
         sandbox.write(&postgres.data().join("postgresql.conf"), "include '../node.conf'\n")?;
         let mut statements = Vec::new();
+        let (network, method) = match self.auth {
+            Auth::Trust => ("10.77.0.0/24", "trust"),
+            Auth::Scram => ("10.77.0.0/24", "scram-sha-256"),
+        };
+        if self.networks {
+            let hba = format!(
+                "local all all {method}\nhost all all {network} {method}\nhost replication all {network} {method}\n"
+            );
+            sandbox.write(&postgres.data().join("pg_hba.conf"), &hba)?;
+        }
         if let Some(password) = postgres.access().password() {
             let hba = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n\
                        host replication all 127.0.0.1/32 scram-sha-256\n";
@@ -306,5 +359,34 @@ impl Builder {
         }
         statements.extend(self.setup_sql.iter().cloned());
         if statements.is_empty() { Ok(()) } else { single_user(sandbox, postgres.data(), &statements) }
+    }
+}
+
+/// Makes the cluster's authority and every member's certificate.
+fn certify(cluster: &Cluster) -> Result<()> {
+    let authority = cluster.sandbox().directory("authority")?;
+    let authority = authority.to_string_lossy();
+    let mut made = BTreeMap::new();
+    for (index, node) in cluster.nodes().iter().enumerate() {
+        if index == 0 {
+            made.insert(
+                "ca".to_owned(),
+                node.pgfo(&["cert", "ca", "--cluster", "demo", "--out", &authority], CERTIFY_WITHIN)?,
+            );
+        }
+        let out = cluster.sandbox().directory(&format!("{}/tls", node.name()))?;
+        let arguments = ["cert", "member", node.name(), "--ca", &authority, "--out", &out.to_string_lossy()];
+        made.insert(node.name().to_owned(), node.pgfo(&arguments, CERTIFY_WITHIN)?);
+        let ca = std::fs::read_to_string(Path::new(&*authority).join("ca.crt"));
+        let ca = ca.map_err(DemoError::io("read the authority of", node.dir()))?;
+        cluster.sandbox().write(&out.join("ca.crt"), &ca)?;
+    }
+    match made.into_iter().find(|(_, output)| !output.status.success()) {
+        None => Ok(()),
+        Some((name, output)) => Err(DemoError::Program {
+            program: format!("pgfo cert for {name}"),
+            status: output.status,
+            output: super::sandbox::tail(&String::from_utf8_lossy(&output.stderr)).to_owned(),
+        }),
     }
 }

@@ -4,6 +4,7 @@
 use super::builder::Builder;
 use super::daemon::{LogFollower, LogMark};
 use super::error::{DemoError, Result};
+use super::networks::Networks;
 use super::node::Node;
 use super::sandbox::Sandbox;
 use super::status::Status;
@@ -23,6 +24,7 @@ const REPLAY_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    networks: Option<Networks>,
     sandbox: Arc<Sandbox>,
     _slot: Option<File>,
 }
@@ -45,14 +47,58 @@ impl Cluster {
         Builder::default()
     }
 
-    pub(super) fn new(nodes: Vec<Node>, sandbox: Arc<Sandbox>, slot: Option<File>) -> Self {
-        Self { nodes, sandbox, _slot: slot }
+    pub(super) fn new(
+        nodes: Vec<Node>,
+        networks: Option<Networks>,
+        sandbox: Arc<Sandbox>,
+        slot: Option<File>,
+    ) -> Self {
+        Self { nodes, networks, sandbox, _slot: slot }
     }
 
     /// Returns the sandbox that the cluster lives in.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// Cuts the cable between two nodes: what they send each other is lost without a word.
+    ///
+    /// # Errors
+    /// When the cluster was built without [`Builder::networks`].
+    pub fn cut(&self, one: &str, other: &str) -> Result<()> {
+        self.networks()?.cut(one, other)
+    }
+
+    /// Ends [`Self::cut`].
+    ///
+    /// # Errors
+    /// As [`Self::cut`].
+    pub fn mend(&self, one: &str, other: &str) -> Result<()> {
+        self.networks()?.mend(one, other)
+    }
+
+    /// Cuts every cable of `node`.
+    ///
+    /// # Errors
+    /// As [`Self::cut`].
+    pub fn isolate(&self, node: &str) -> Result<()> {
+        let others = self.networks()?.nodes().iter().filter(|other| *other != node);
+        others.into_iter().try_for_each(|other| self.cut(node, other))
+    }
+
+    /// Mends every cable of `node`.
+    ///
+    /// # Errors
+    /// As [`Self::cut`].
+    pub fn reconnect(&self, node: &str) -> Result<()> {
+        let others = self.networks()?.nodes().iter().filter(|other| *other != node);
+        others.into_iter().try_for_each(|other| self.mend(node, other))
+    }
+
+    fn networks(&self) -> Result<&Networks> {
+        let none = || DemoError::State("this cluster was built without networks of its own".into());
+        self.networks.as_ref().ok_or_else(none)
     }
 
     /// Returns every member, data members first.

@@ -198,7 +198,7 @@ impl Node {
     fn pgfo_command(&self) -> Result<Command> {
         let none = || DemoError::State("this cluster was built without daemons".into());
         let pgfo = self.pgfo.as_ref().ok_or_else(none)?;
-        let mut command = self.sandbox.command(&pgfo.program);
+        let mut command = self.sandbox.command_in(self.place.namespace.as_deref(), &pgfo.program);
         command.current_dir(self.dir()).env(NODE_MARK, self.dir());
         let dir = self.dir().to_string_lossy();
         let variables = pgfo.environment.iter();

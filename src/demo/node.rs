@@ -3,6 +3,7 @@
 
 use super::daemon::{Pgfo, RunningDaemon};
 use super::error::{DemoError, Result};
+use super::networks::Place;
 use super::processes::{NODE_MARK, Process};
 use super::sandbox::{Sandbox, tail};
 use super::session::{Rows, Session};
@@ -34,6 +35,9 @@ pub enum StopMode {
 /// How a PostgreSQL is reached. Its debug output has no password.
 #[derive(Clone)]
 pub(crate) struct Access {
+    address: String,
+    /// The directory of PostgreSQL's Unix socket, where only that leads to it from here.
+    socket: Option<PathBuf>,
     port: u16,
     password: Option<String>,
 }
@@ -45,8 +49,14 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    pub(crate) fn new(port: u16, password: Option<String>) -> Self {
-        Self { port, password }
+    /// `dir` is the node's directory.
+    pub(crate) fn new(place: &Place, dir: &Path, port: u16, password: Option<String>) -> Self {
+        let socket = place.namespace.is_some().then(|| dir.join("run"));
+        Self { address: place.address.clone(), socket, port, password }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -59,13 +69,19 @@ impl Access {
 
     /// Returns the connection string of `user`, with the password if there is one.
     pub(crate) fn conninfo(&self, user: &str) -> String {
+        self.conninfo_at(&self.address, user)
+    }
+
+    fn conninfo_at(&self, host: &str, user: &str) -> String {
         let password = self.password.as_ref().map_or_else(String::new, |p| format!(" password={p}"));
-        format!("host=127.0.0.1 port={} user={user} dbname=postgres{password}", self.port)
+        format!("host={host} port={} user={user} dbname=postgres{password}", self.port)
     }
 
     /// Returns the harness' own connection string: as superuser, whatever the role `pgfo` may do.
     pub(crate) fn superuser(&self, application: &str) -> String {
-        format!("{} application_name={application}", self.conninfo("postgres"))
+        let socket = self.socket.as_ref().map(|dir| dir.display().to_string());
+        let host = socket.as_deref().unwrap_or(&self.address);
+        format!("{} application_name={application}", self.conninfo_at(host, "postgres"))
     }
 }
 
@@ -96,6 +112,7 @@ impl Postgres {
 pub struct Node {
     name: String,
     dir: PathBuf,
+    pub(super) place: Place,
     postgres: Option<Postgres>,
     daemon_port: u16,
     pub(super) pgfo: Option<Pgfo>,
@@ -107,12 +124,13 @@ impl Node {
     pub(super) fn new(
         name: String,
         dir: PathBuf,
+        place: Place,
         postgres: Option<Postgres>,
         daemon_port: u16,
         sandbox: Arc<Sandbox>,
         pgfo: Option<Pgfo>,
     ) -> Self {
-        Self { name, dir, postgres, daemon_port, pgfo, daemon: Mutex::new(None), sandbox }
+        Self { name, dir, place, postgres, daemon_port, pgfo, daemon: Mutex::new(None), sandbox }
     }
 
     /// Returns the member's name.
@@ -184,7 +202,7 @@ impl Node {
     /// When it doesn't within a minute; the error quotes its log.
     pub fn start_postgres(&self) -> Result<()> {
         let postgres = self.require_postgres()?;
-        self.sandbox.run("pg_ctl", |command| {
+        self.sandbox.run_in(self.place.namespace.as_deref(), "pg_ctl", |command| {
             command.args(["start", "--no-wait", "--silent", "--pgdata"]).arg(&postgres.data);
             command.arg("--log").arg(&postgres.log);
             command.env(NODE_MARK, &self.dir);
@@ -256,9 +274,11 @@ impl Node {
     pub fn base_backup_from(&self, primary: &Self) -> Result<()> {
         let postgres = self.require_postgres()?;
         let source = &primary.require_postgres()?.access;
-        let conninfo =
-            format!("host=127.0.0.1 port={} user={ROLE} application_name={}", source.port, self.name);
-        self.sandbox.run("pg_basebackup", |command| {
+        let conninfo = format!(
+            "host={} port={} user={ROLE} application_name={}",
+            source.address, source.port, self.name
+        );
+        self.sandbox.run_in(self.place.namespace.as_deref(), "pg_basebackup", |command| {
             command.arg("--pgdata").arg(&postgres.data).arg("--dbname").arg(conninfo);
             command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
             if let Some(password) = source.password() {

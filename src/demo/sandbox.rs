@@ -28,6 +28,7 @@ read -r _ignored
   grep -lsaF "$PGFO_SANDBOX/" /proc/[0-9]*/cmdline
   grep -lsaF "PGFO_DEMO_NODE=$PGFO_SANDBOX/" /proc/[0-9]*/environ
 } 2>/dev/null | cut -d/ -f3 | sort -u | while read -r p; do kill -9 "$p" 2>/dev/null; done
+ip netns list 2>/dev/null | cut -d' ' -f1 | grep "^${PGFO_SANDBOX##*/}-" | while read -r n; do ip netns del "$n"; done
 [ -n "$PGFO_SANDBOX_KEEP" ] || rm -rf "$PGFO_SANDBOX"
 "#;
 
@@ -143,14 +144,25 @@ impl Sandbox {
     /// PostgreSQL's own environment variables removed.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.command_in(None, program)
+    }
+
+    /// As [`Self::command`], in the network namespace at `namespace`.
+    pub(super) fn command_in(&self, namespace: Option<&Path>, program: &Path) -> Command {
+        let mut command = match namespace {
+            Some(namespace) => self.user.command_in(namespace, program),
+            None => {
+                let mut command = Command::new(program);
+                self.user.apply(&mut command);
+                command
+            }
+        };
         let foreign =
             std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with("PG"));
         for name in foreign.filter(|name| !name.to_string_lossy().starts_with("PGFO_")) {
             command.env_remove(name);
         }
         command.current_dir(&self.root).stdin(Stdio::null());
-        self.user.apply(&mut command);
         command
     }
 
@@ -159,8 +171,18 @@ impl Sandbox {
     /// # Errors
     /// When it can't be started or fails; the error quotes the end of what it wrote.
     pub fn run(&self, program: &str, adjust: impl FnOnce(&mut Command)) -> Result<String> {
+        self.run_in(None, program, adjust)
+    }
+
+    /// As [`Self::run`], in the network namespace at `namespace`.
+    pub(super) fn run_in(
+        &self,
+        namespace: Option<&Path>,
+        program: &str,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<String> {
         let path = self.postgres.program(program);
-        let mut command = self.command(&path);
+        let mut command = self.command_in(namespace, &path);
         adjust(&mut command);
         run_to_end(program, &path, &mut command)
     }

@@ -48,6 +48,21 @@ impl RunAs {
         command
     }
 
+    /// Makes a command that runs `program` as this user in the network namespace at `namespace`,
+    /// which takes root.
+    #[must_use]
+    pub fn command_in(&self, namespace: &Path, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", namespace.display()));
+        if let Some(other) = &self.other {
+            // Supplementary groups are dropped with the group.
+            command.args([format!("--setgid={}", other.gid), format!("--setuid={}", other.uid)]);
+            command.env("HOME", &other.home).env("USER", &other.name).env("LOGNAME", &other.name);
+        }
+        command.arg("--").arg(program);
+        command
+    }
+
     /// Gives `path` to this user.
     ///
     /// # Errors

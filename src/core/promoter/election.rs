@@ -58,7 +58,17 @@ impl Promoter {
     fn hear_answer(&mut self, from: MemberId, message: &Message) {
         let now = self.now();
         let nonce = self.ledger.process.nonce;
+        let released = self.ledger.released >= self.ledger.announced_term();
+        let primary = self.ledger.primary();
+        let confirmed = self.ledger.verdict == Verdict::ConfirmedDown;
+        // It refuses for what this member knows to be over, and will freeze as soon as it knows, too.
+        let passes = |why: &Refusal| match why {
+            Refusal::PromiseStands { holder, .. } => released && Some(*holder) == primary,
+            Refusal::SeesPrimary(_) => confirmed,
+            _ => false,
+        };
         match (message, &mut self.phase) {
+            (Message::FreezeRefused { why, .. }, Phase::Freezing { .. }) if passes(why) => {}
             (Message::Testified(t), Phase::Asking { number, answers, .. })
                 if t.nonce == nonce && t.number == *number =>
             {
@@ -251,6 +261,7 @@ impl Promoter {
                 Message::VoteGranted(_) => self.win(out),
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
+                Message::LeaseReleased { .. } => self.plan_anew(out),
                 Message::AdoptionRequested => self.adopt_by_name(out),
                 _ => {}
             },
@@ -328,6 +339,18 @@ impl Promoter {
                 out.push(decided(Decision::CandidacyWithheld { why, holders, rank: 0 }));
             }
             Err(_) => {}
+        }
+    }
+
+    /// L8: the release that was waited out is here, and the others have it too: asks again, at once.
+    fn plan_anew(&self, out: &mut Vec<Event>) {
+        match &self.phase {
+            Phase::Planned { at } if self.now() < *at => {
+                let about = self.ledger.announced_term();
+                out.push(decided(Decision::TestimonyRequested { number: self.number + 1, about }));
+            }
+            Phase::Asking { .. } => self.plan_when_answered(out),
+            _ => self.open(out),
         }
     }
 
@@ -414,7 +437,10 @@ impl Promoter {
             return Some((self.ledger.announced_term(), self.ledger.verdict, free, self.ledger.ability()));
         }
         let (heard_at, t) = answers.get(&member)?;
-        let promised = t.promise.filter(|(holder, _)| *holder != me).map_or(Nanos(0), |(_, left)| left);
+        // A promise to a primary whose tenure is over falls as soon as its release gets there.
+        let released = self.ledger.released >= self.ledger.announced_term();
+        let over = |holder| holder == me || (released && Some(holder) == self.ledger.primary());
+        let promised = t.promise.filter(|(holder, _)| !over(*holder)).map_or(Nanos(0), |(_, left)| left);
         let silence = match t.able {
             Err(Refusal::SilentAfterRestart { left }) => left,
             _ => Nanos(0),

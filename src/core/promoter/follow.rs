@@ -92,6 +92,10 @@ impl Promoter {
         {
             return;
         }
+        // E4: until replay has reached its end, a restarted standby under-reports how far it went.
+        if l.lineage.is_some() && !l.settled() {
+            return;
+        }
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
         let unknown = l.lineage.is_none() && !l.diverged();

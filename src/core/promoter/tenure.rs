@@ -70,7 +70,7 @@ impl Promoter {
                     p.confirmed = true;
                 }
             }
-            Decision::StopRefused { .. } => self.pausing = None,
+            Decision::StopRefused { .. } | Decision::StopAllowed => self.pausing = None,
             _ => {}
         }
     }
@@ -178,6 +178,10 @@ impl Promoter {
         match decision {
             Decision::LeaseGranted { to, .. } if *to == self.ledger.me() => self.extend(out),
             Decision::PauseAgreed(_) => self.confirm_pause(out),
+            // The tenure that was to be paused is over: nothing is left to ask for.
+            Decision::LeaseReleased { .. } if self.pausing.is_some() => {
+                out.push(decided(Decision::StopAllowed));
+            }
             Decision::VerdictChanged { .. } => self.give_in_to_quorum(out),
             Decision::RosterAccepted { to, .. } if *to == self.ledger.me() => self.commit_roster(out),
             Decision::AnnouncementAdopted(winner) => {
@@ -308,7 +312,9 @@ impl Promoter {
     }
 
     fn confirm_pause(&self, out: &mut Vec<Event>) {
-        let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed) else { return };
+        let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed && self.ledger.tenure.is_some()) else {
+            return;
+        };
         let agreed: Vec<MemberId> = p.agreed.iter().copied().filter(|m| self.settings().votes(*m)).collect();
         if agreed.len() >= self.ledger.quorum().needed() {
             out.push(decided(Decision::PauseConfirmed { pause: p.pause, agreed }));

@@ -144,7 +144,7 @@ fn heartbeat(scene: &Scene<'_>, peer: &str, h: &Heartbeat) -> Told {
 
 fn postgres(p: &PostgresState) -> String {
     let at = p.received.max(p.replayed).map_or(String::new(), |lsn| format!(" at {lsn}"));
-    let sealed = if p.sealed { ", sealed" } else { "" };
+    let sealed = if p.sealed && !p.streaming { ", sealed" } else { "" };
     let state = match (p.alive, p.in_recovery, p.streaming) {
         (false, _, _) => "is not up",
         (true, Some(false), _) => "is a primary",

@@ -48,7 +48,7 @@ pub(super) fn tell(scene: &Scene<'_>, observation: &Observation) -> Told {
             told(Level::Warning, "receiver ended", text)
         }
         Observation::PostmasterSeen { pid, sealed } => {
-            let seal = if *sealed { ", sealed: it can only come up read-only" } else { "" };
+            let seal = if *sealed { ", standby.signal in place: read-only" } else { "" };
             told(Level::Info, "postmaster seen", format!("PostgreSQL runs on {me} (postmaster {pid}{seal})"))
         }
         Observation::PostmasterGone { sealed } => {
