@@ -81,6 +81,10 @@ where
                     if let Some(told) = told {
                         self.expected.push_back((actor, record.seq, told.event.clone()));
                     }
+                    // A decision is a fact whoever failed on it: only its answer is missing.
+                    if record.cause.is_some() {
+                        seat.machine.evolve(record);
+                    }
                     continue;
                 }
                 seat.machine.evolve(record);

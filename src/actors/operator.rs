@@ -9,6 +9,7 @@ use crate::events::{
     Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, GuardReport,
     Observation, ProbeReport, PromotionOutcome,
 };
+use crate::guard::procs::DataDir;
 use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::guard::{GuardClient, GuardEvent, GuardEvents};
 use crate::os;
@@ -18,7 +19,7 @@ use crate::postgres::{
 };
 use actix::prelude::*;
 use slog::{Logger, error, info, warn};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -102,6 +103,10 @@ pub struct PostgresOperator {
     process: crate::core::Incarnation,
     /// Freezing, promoting and following take turns; a new one ends the one under way.
     under_way: Option<JoinHandle<()>>,
+    /// The highest term that the guard was asked to arm for.
+    armed: Rc<Cell<Term>>,
+    /// The term of the promotion under way, if that is what is.
+    promoting: Option<Term>,
     lost_guard: tokio::sync::mpsc::Sender<()>,
 }
 
@@ -135,12 +140,15 @@ impl PostgresOperator {
                 guard: None,
                 process,
                 under_way: None,
+                armed: Rc::default(),
+                promoting: None,
                 lost_guard,
             }
         })
     }
 
     fn begin(&mut self, operation: impl Future<Output = ()> + 'static) {
+        self.promoting = None;
         if let Some(old) = self.under_way.take() {
             old.abort();
         }
@@ -172,6 +180,7 @@ impl PostgresOperator {
     }
 
     fn arm(&self, term: Term, until: BootNanos) {
+        self.armed.set(self.armed.get().max(term));
         let incarnation = self.process;
         let logger = self.tools.logger.clone();
         self.ask_guard(
@@ -190,14 +199,20 @@ impl PostgresOperator {
         );
     }
 
-    fn release(&self, term: Term) {
+    fn release(&mut self, term: Term) {
+        // What the tenure began must not outlive it.
+        if let Some(old) = self.under_way.take_if(|_| self.promoting == Some(term)) {
+            old.abort();
+        }
         // After a fence the guard keeps the seal; without one PostgreSQL is a standby that goes on.
         let guard = self.guard.clone();
+        let armed = self.armed.clone();
         let logger = self.tools.logger.clone();
         actix::spawn(async move {
             let Some(guard) = guard else { return };
             let released = guard.request(Request::Release { term }, GUARD_ANSWER_MAX).await;
-            if !matches!(released, Ok(Reply::Ok)) {
+            // A later term's deadline is not stood down.
+            if !matches!(released, Ok(Reply::Ok)) && armed.get() <= term {
                 let why = format!("the tenure of term {} ended without a fence", term.0);
                 if let Err(e) = guard.request(Request::StandDown { why }, GUARD_ANSWER_MAX).await {
                     warn!(logger, "the guard could not be told that the tenure is over"; "why" => %e);
@@ -213,7 +228,7 @@ impl PostgresOperator {
             Ok(Reply::Ok) => Some(Observation::GuardReported(GuardReport::StoodDown)),
             other => {
                 error!(logger, "the guard did not stand down"; "answer" => ?other);
-                None
+                Some(Observation::GuardReported(GuardReport::Lost))
             }
         });
     }
@@ -228,13 +243,25 @@ impl PostgresOperator {
             return;
         }
         let begun = os::boot_now();
-        let text = format!("{why:?}");
-        self.ask_guard(Request::Fence { why: text }, FENCE_ANSWER_MAX, move |answer| {
-            Some(Observation::FenceCompleted(match answer {
+        let guard = self.guard.clone();
+        let observer = self.tools.observer.clone();
+        let lost = self.lost_guard.clone();
+        let dir = self.tools.config.data_dir.clone();
+        actix::spawn(async move {
+            let request = Request::Fence { why: format!("{why:?}") };
+            let answer = match guard {
+                Some(guard) => guard.request(request, FENCE_ANSWER_MAX).await.map_err(|e| e.to_string()),
+                None => Err("no guard is connected".to_owned()),
+            };
+            let outcome = match answer {
                 Ok(Reply::Fenced(outcome)) => outcome_of(&outcome),
-                Ok(other) => unknown_fence(begun, format!("{other:?}")),
-                Err(e) => unknown_fence(begun, e),
-            }))
+                other => {
+                    // One request to look for a guard is enough. Meanwhile the daemon fences by itself.
+                    let _ = lost.try_send(());
+                    fence_without_guard(dir, begun, format!("{other:?}")).await
+                }
+            };
+            observer.tell(Observation::FenceCompleted(outcome)).await;
         });
     }
 }
@@ -248,6 +275,18 @@ fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
         killed: o.killed,
         took: o.took,
         trouble: o.seal_error.clone().or(left),
+    }
+}
+
+/// The same fence, made by the daemon: nobody else is there to make it.
+async fn fence_without_guard(dir: PathBuf, begun: BootNanos, why: String) -> FenceOutcome {
+    let fenced = tokio::task::spawn_blocking(move || {
+        DataDir::resolve(&dir).map(|dir| crate::guard::fence::fence_directly(&dir))
+    });
+    match fenced.await {
+        Ok(Ok(outcome)) => outcome_of(&outcome),
+        Ok(Err(e)) => unknown_fence(begun, format!("{why}; {e}")),
+        Err(e) => unknown_fence(begun, format!("{why}; {e}")),
     }
 }
 
@@ -342,7 +381,12 @@ impl Handler<Perform> for PostgresOperator {
         match effect {
             Effect::WatchPrimary(winner) => self.tools.winner = Some(winner),
             Effect::Freeze { term } => self.begin(async move { tools.freeze(term).await }),
-            Effect::Promote { term } => self.begin(async move { tools.promote(term).await }),
+            Effect::Promote { term } => {
+                let guard = self.guard.clone().filter(|_| self.tools.config.guarded);
+                let checked = self.tools.config.guarded;
+                self.begin(async move { tools.promote(term, checked, guard).await });
+                self.promoting = Some(term);
+            }
             Effect::Follow { term, primary } => self.begin(async move { tools.follow(term, primary).await }),
             Effect::CatchUp { term, from, until } => {
                 self.begin(async move { tools.catch_up(term, from, until).await });
@@ -461,9 +505,9 @@ impl Tools {
 
     // ---- promotion (E8) -------------------------------------------------------------------
 
-    async fn promote(&self, term: Term) {
+    async fn promote(&self, term: Term, checked: bool, guard: Option<GuardClient>) {
         let mut commands = Vec::new();
-        let outcome = self.promote_now(&mut commands).await;
+        let outcome = self.promote_now(term, checked, guard.as_ref(), &mut commands).await;
         let restore = matches!(outcome, PromotionOutcome::Promoted { .. });
         self.observer.tell(Observation::PromotionCompleted { term, outcome, commands }).await;
         if restore {
@@ -490,7 +534,29 @@ impl Tools {
         }
     }
 
-    async fn promote_now(&self, commands: &mut Vec<CommandRun>) -> PromotionOutcome {
+    /// E8: the guard holds the deadline of this very term, with time left: asked last before PostgreSQL is
+    /// told, because the order may have waited behind a slow disk or a slow command.
+    async fn still_guarded(&self, term: Term, guard: Option<&GuardClient>) -> Result<(), String> {
+        let guard = guard.ok_or("no guard is connected")?;
+        match guard.request(Request::Status, GUARD_ANSWER_MAX).await {
+            Ok(Reply::Status(status)) => match status.state {
+                GuardState::Armed { term: armed, deadline, .. } if armed == term && deadline > status.now => {
+                    Ok(())
+                }
+                other => Err(format!("the guard is not armed for term {term}: {other:?}")),
+            },
+            Ok(other) => Err(format!("the guard answers oddly: {other:?}")),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    async fn promote_now(
+        &self,
+        term: Term,
+        checked: bool,
+        guard: Option<&GuardClient>,
+        commands: &mut Vec<CommandRun>,
+    ) -> PromotionOutcome {
         if let Some(template) = &self.config.validation_command {
             let deadline = self.until(self.config.validation_timeout);
             let (run, end) = self.command("validation_command", template, None, deadline).await;
@@ -500,6 +566,9 @@ impl Tools {
             }
         }
         let deadline = self.until(self.config.promote_timeout);
+        if checked && let Err(why) = self.still_guarded(term, guard).await {
+            return PromotionOutcome::Failed { why };
+        }
         if let Some(template) = &self.config.promote_command {
             let (run, end) = self.command("promote_command", template, None, deadline).await;
             commands.push(run.clone());
@@ -523,7 +592,8 @@ impl Tools {
                 match self.look(deadline).await {
                     ProbeReport::Answered(a) if !a.in_recovery => PromotionOutcome::Promoted {
                         timeline: done.timeline,
-                        switched_at: done.switch_lsn.or(a.lsn()).unwrap_or_default(),
+                        // An unknown fork is before everything: nobody follows over it by mistake.
+                        switched_at: done.switch_lsn.unwrap_or_default(),
                         system_id: a.system_id,
                     },
                     other => PromotionOutcome::Unknown { why: format!("after the promotion: {other:?}") },

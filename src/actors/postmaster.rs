@@ -3,7 +3,7 @@
 use super::sequencer::Observer;
 use crate::events::Observation;
 use crate::guard::seal;
-use crate::postgres::{DeathWatch, Postmaster};
+use crate::postgres::{DeathWatch, Postmaster, PostmasterError};
 use slog::{Logger, warn};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,10 +30,12 @@ pub async fn watch_postmaster(data_dir: PathBuf, observer: Observer, logger: Log
                     Err(why) => warn!(logger, "can't watch the postmaster"; "why" => %why),
                 }
             }
-            Err(crate::postgres::PostmasterError::NotRunning { .. }) => {}
+            Err(PostmasterError::NotRunning { .. }) => {}
             Err(why) => warn!(logger, "can't look for the postmaster"; "why" => %why),
         }
-        if !told_gone && Postmaster::open(&data_dir).is_err() {
+        // Not being able to look is no evidence.
+        let gone = matches!(Postmaster::open(&data_dir), Err(PostmasterError::NotRunning { .. }));
+        if !told_gone && gone {
             observer.tell(Observation::PostmasterGone { sealed: sealed() }).await;
             told_gone = true;
         }

@@ -125,6 +125,8 @@ impl Actor for HeartbeatProber {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        // A member that missed many failovers learns of all their winners at once.
+        ctx.set_mailbox_capacity(256);
         self.due = Instant::now();
         ctx.notify(Tick);
     }

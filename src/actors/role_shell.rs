@@ -43,8 +43,8 @@ pub struct Rebuild {
     pub log: Arc<EventLog<Event>>,
     /// The batch under way, up to the record last delivered.
     pub batch: Vec<Record>,
-    /// The record that the role failed on, if any.
-    pub without: Option<Seq>,
+    /// The records of that batch that the role failed on.
+    pub failed: Vec<Seq>,
 }
 
 /// Are you there?
@@ -101,9 +101,12 @@ impl RoleShell {
             }
             recovery.push(record);
         }
-        for record in message.batch.into_iter().filter(|r| Some(r.seq) != message.without) {
-            recovery.push(record);
+        let mut batch = message.batch.into_iter();
+        if let Some(observation) = batch.next() {
+            recovery.push(observation);
+            recovery.leave_out(message.failed);
         }
+        batch.for_each(|record| recovery.push(record));
         let folded = recovery.finish();
         Ok((machine, folded))
     }

@@ -8,11 +8,12 @@ use super::injected::{Doom, Step};
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
 use crate::events::{
-    Actor as ActorName, Decision, Durability, Event, EventLog, Observation, Receipt, Record, Settings,
+    Actor as ActorName, AppendError, Decision, Durability, Event, EventLog, Observation, Receipt, Record,
+    Settings,
 };
 use crate::os;
 use actix::prelude::*;
-use pgfo_replay::{Batch, Seq};
+use pgfo_replay::{Batch, Failures as _, Seq};
 use slog::{Logger, crit, error};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -155,7 +156,10 @@ impl Sequencer {
             if record.cause.is_some() || how == Urgency::Durable {
                 highest = highest.max(how);
             }
-            if matches!(record.event, Event::Decided(Decision::LeaseGranted { first: true, .. })) {
+            if matches!(
+                record.event,
+                Event::Decided(Decision::LeaseGranted { first: true, .. } | Decision::ElectionWon { .. })
+            ) {
                 self.grant_pending = Some(last);
             }
         }
@@ -188,7 +192,11 @@ impl Sequencer {
     }
 
     fn held_back(&self, record: &Record) -> bool {
-        self.grant_pending.is_some() && matches!(record.event, Event::Decided(Decision::LeaseGranted { .. }))
+        self.grant_pending.is_some()
+            && matches!(
+                record.event,
+                Event::Decided(Decision::LeaseGranted { .. } | Decision::LeaseExtended { .. })
+            )
     }
 }
 
@@ -210,8 +218,13 @@ async fn perform_in_order(
                 }
                 doom.strike(Step::After);
             }
+            Err(AppendError::Closed) => {
+                error!(logger, "the log is closed; effects are not performed any more")
+            }
             Err(why) => {
-                error!(logger, "a batch was not stored; its effects are not performed"; "why" => %why)
+                // Everything after it would fail as well, unseen: the log restores what is stored.
+                crit!(logger, "a batch can't be stored: ending"; "why" => %why);
+                std::process::exit(70);
             }
         }
     }
@@ -283,16 +296,33 @@ async fn rebuild(
     if stored.wait_for(|seq| *seq >= before).await.is_err() {
         return;
     }
+    if matches!(batch.records().first(), Some(r) if r.seq == without && starts(&r.event)) {
+        // Without its start, a role would go on as another process.
+        crit!(logger, "a role failed on the start of the process: ending"; "role" => name.name());
+        std::process::exit(70);
+    }
     let records = batch.records().iter().take_while(|r| r.seq <= without).cloned().collect();
-    let rebuilt = addr.send(Rebuild { log: log.clone(), batch: records, without: Some(without) }).await;
+    // What it failed on earlier in this batch may be said by a record that is not delivered yet.
+    let failures = batch.records().iter().filter(|r| r.event.failed_actor() == Some(name.number()));
+    let failed = failures.filter_map(|r| r.cause).chain([without]).collect();
+    let rebuilt = addr.send(Rebuild { log: log.clone(), batch: records, failed }).await;
     match rebuilt {
         Ok(Ok(folded)) => slog::warn!(logger, "a role failed and was rebuilt from the log";
             "role" => name.name(), "record" => without.0, "folded" => folded),
+        // A silent role would not be seen in the log: the process ends, to be started anew from it.
         Ok(Err(why)) => {
-            crit!(logger, "a role can't be rebuilt; it stays silent"; "role" => name.name(), "why" => why)
+            crit!(logger, "a role can't be rebuilt: ending"; "role" => name.name(), "why" => why);
+            std::process::exit(70);
         }
-        Err(gone) => crit!(logger, "a role is gone"; "role" => name.name(), "why" => %gone),
+        Err(gone) => {
+            crit!(logger, "a role is gone: ending"; "role" => name.name(), "why" => %gone);
+            std::process::exit(70);
+        }
     }
+}
+
+fn starts(event: &Event) -> bool {
+    matches!(event, Event::Observed(Observation::ProcessStarted(_)))
 }
 
 impl Handler<GetLedger> for Sequencer {

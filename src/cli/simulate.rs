@@ -1,7 +1,7 @@
 //! `pgfo simulate`: rehearses failures in a simulated cluster, by seed or by scenario file.
 
 use super::exit::Exit;
-use crate::cluster::{Outcome, Scenario, run as play, run_with_story, swarm};
+use crate::cluster::{Outcome, Scenario, run as play, run_with_story, shrink, swarm};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,10 @@ pub struct SimulateArgs {
     /// Print the scenario itself, as a file that `--scenario` takes, and run nothing.
     #[arg(long)]
     pub print_scenario: bool,
+    /// Leave out every fault that is not needed to break the invariant, and print what is left as a
+    /// scenario file.
+    #[arg(long, conflicts_with = "seeds")]
+    pub shrink: bool,
     /// Threads for many seeds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub threads: u64,
@@ -61,6 +65,14 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
     if args.print_scenario {
         println!("{}", serde_json::to_string_pretty(&scenario)?);
         return Ok(Exit::Ok);
+    }
+    if args.shrink {
+        let Some(small) = shrink(&scenario) else {
+            println!("{}: all held; nothing to shrink", scenario.name);
+            return Ok(Exit::Ok);
+        };
+        println!("{}", serde_json::to_string_pretty(&small)?);
+        return Ok(Exit::Degraded);
     }
     let started = Instant::now();
     let (outcome, _) = run_with_story(&scenario);

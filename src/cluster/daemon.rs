@@ -75,8 +75,8 @@ impl World {
         self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
             .wrapping_mul(0x517C_C1B7_2722_0A95);
         let LogEvent::Decided(decision) = &record.event else {
-            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
-                && !matches!(
+            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event) {
+                if !matches!(
                     o,
                     Observation::HeartbeatDue { .. }
                         | Observation::MessageReceived {
@@ -87,11 +87,11 @@ impl World {
                         }
                         | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
                         | Observation::GuardReported(GuardReport::Armed { .. })
-                )
-            {
-                let mut text = format!("{o:?}");
-                text.truncate(300);
-                self.tell(|_| format!("m{} saw {text}", id.0));
+                ) {
+                    let mut text = format!("{o:?}");
+                    text.truncate(300);
+                    self.tell(|_| format!("m{} saw {text}", id.0));
+                }
             }
             return;
         };
@@ -121,7 +121,7 @@ impl World {
                 let node = self.node_mut(id);
                 node.log.condition = LogFound::TailLost { head };
                 node.log.incarnation = fresh;
-                self.to_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
+                self.for_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
                 self.queue.after(Nanos::from_millis(500), Event::StartDaemon(id));
             }
             Decision::FollowRefused { .. } => self.plan_rebuild(id),
@@ -215,10 +215,10 @@ impl World {
             let known = self.node(peer).daemon.as_ref().and_then(|d| d.connected[usize::from(id.0)]);
             if known == Some(daemon.run) && powered && self.network.both_ways(id, peer) {
                 let gone = Happening::Disconnected { peer: id, refused: true };
-                self.to_daemon(peer, Nanos::from_millis(1), gone);
+                self.for_daemon(peer, Nanos::from_millis(1), gone);
             } else if known == Some(daemon.run) {
                 let gone = Happening::Disconnected { peer: id, refused: false };
-                self.to_daemon(peer, Nanos::from_millis(3_000), gone);
+                self.for_daemon(peer, Nanos::from_millis(3_000), gone);
             }
         }
     }
@@ -264,6 +264,10 @@ impl World {
         if let Some((lives, sealed)) = node.postgres.as_ref().map(|p| (p.lives(), p.signal)) {
             let present = Observation::GuardReported(GuardReport::Present { armed });
             self.observe(id, Actor::PostgresOperator, present);
+            if let Some(term) = self.node(id).guard.fenced() {
+                let fenced = Observation::GuardReported(GuardReport::Fenced { term });
+                self.observe(id, Actor::PostgresOperator, fenced);
+            }
             let seen = if lives {
                 Observation::PostmasterSeen { pid: 1, sealed }
             } else {
@@ -272,7 +276,7 @@ impl World {
             self.observe(id, Actor::PostgresOperator, seen);
         }
         let late = self.draws.draw(Domain::Start, &[u64::from(id.0), run]).below(50_000_000);
-        self.to_daemon(id, Nanos(late), Happening::Heartbeat);
+        self.for_daemon(id, Nanos(late), Happening::Heartbeat);
         for peer in self.scenario.ids().filter(|p| *p != id) {
             self.connect(id, peer);
         }
@@ -342,13 +346,13 @@ impl World {
             Effect::StandDownGuard => {
                 if self.node_mut(id).guard.stand_down() {
                     let told = Happening::GuardReplied(GuardReport::StoodDown);
-                    self.to_daemon(id, Nanos(200_000), told);
+                    self.for_daemon(id, Nanos(200_000), told);
                 }
             }
             Effect::Promote { term } => self.promote(id, term),
             Effect::Follow { term, primary } => self.follow(id, term, primary),
             Effect::CatchUp { term, from, until } => self.catch_up(id, term, from, until),
-            Effect::Stop => self.to_daemon(id, Nanos(1_000_000), Happening::DaemonStops),
+            Effect::Stop => self.for_daemon(id, Nanos(1_000_000), Happening::DaemonStops),
         }
     }
 }

@@ -28,7 +28,7 @@ impl World {
             self.queue.at(at, Event::GuardDeadline(id, run, until));
         }
         let report = if held { GuardReport::Armed { term, until } } else { GuardReport::Refused { term } };
-        self.to_daemon(id, Nanos(200_000), Happening::GuardReplied(report));
+        self.for_daemon(id, Nanos(200_000), Happening::GuardReplied(report));
     }
 
     pub(super) fn guard_deadline(&mut self, id: MemberId, run: Run, until: BootNanos) {
@@ -66,7 +66,7 @@ impl World {
                 took,
                 trouble: Some("a process in uninterruptible sleep".to_owned()),
             };
-            self.to_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(outcome));
+            self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(outcome));
             let done = stubborn.max(now.plus(took)).plus(FENCE_RETRY);
             self.queue.at(done, Event::FenceDone(id, run, took));
         } else {
@@ -83,7 +83,7 @@ impl World {
         if let Some(p) = node.postgres.as_mut() {
             p.orphans_until = SimNanos(0);
         }
-        self.to_daemon(id, Nanos(500_000), Happening::FenceEnded(Self::fenced(1, took)));
+        self.for_daemon(id, Nanos(500_000), Happening::FenceEnded(Self::fenced(1, took)));
     }
 
     // ---- processes --------------------------------------------------------------------------
@@ -111,10 +111,10 @@ impl World {
         }
         self.fact(Fact::WritabilityChanged);
         self.tell(|_| format!("m{} PostgreSQL gone", id.0));
-        self.to_daemon(id, Nanos(200_000), Happening::PostmasterGone);
+        self.for_daemon(id, Nanos(200_000), Happening::PostmasterGone);
         if let Some((term, _)) = promoting {
             let outcome = PromotionOutcome::Unknown { why: "the connection was lost".to_owned() };
-            self.to_daemon(id, Nanos(10_000_000), Happening::PromotionEnded { term, outcome });
+            self.for_daemon(id, Nanos(10_000_000), Happening::PromotionEnded { term, outcome });
         }
         self.lose_streams(id);
         if let Some(ms) = restart {
@@ -251,7 +251,7 @@ impl World {
         if p.receiver.is_some_and(|r| r.run == stream) {
             p.receiver = None;
             let run = p.run;
-            self.to_daemon(id, Nanos(200_000), Happening::ReceiverEnded);
+            self.for_daemon(id, Nanos(200_000), Happening::ReceiverEnded);
             self.queue.after(RECEIVER_RETRY, Event::ReceiverStarts(id, run));
         }
     }

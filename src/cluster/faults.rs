@@ -186,8 +186,8 @@ impl World {
             return;
         }
         let gone = |peer| Happening::Disconnected { peer, refused: false };
-        self.to_daemon(other, Nanos(0), gone(one));
-        self.to_daemon(one, Nanos(1_000_000), gone(other));
+        self.for_daemon(other, Nanos(0), gone(one));
+        self.for_daemon(one, Nanos(1_000_000), gone(other));
     }
 
     /// The postmaster dies; a busy backend may outlive it, and write (D3).
@@ -199,17 +199,15 @@ impl World {
         let wrote = p.is_writable();
         let run = p.run;
         self.postgres_killed(id, run);
-        if let Some(p) = self.node_mut(id).postgres.as_mut()
-            && wrote
-            && outlives.0 < 2_300_000_000
-        {
+        let outlives = Some(outlives).filter(|o| wrote && o.0 < 2_300_000_000);
+        if let (Some(p), Some(outlives)) = (self.node_mut(id).postgres.as_mut(), outlives) {
             p.orphans_until = now.plus(outlives);
         }
     }
 
     /// The daemon is told something, as soon as it runs.
     fn told(&mut self, id: MemberId, observation: Observation) {
-        self.to_daemon(id, Nanos(0), Happening::Observed(Actor::Daemon, Box::new(observation)));
+        self.for_daemon(id, Nanos(0), Happening::Observed(Actor::Daemon, Box::new(observation)));
     }
 
     fn queue_start(&mut self, id: MemberId, at: SimNanos) {
@@ -229,11 +227,11 @@ impl World {
         let node = self.node_mut(id);
         node.guard.restart(fresh);
         let Some(run) = node.postgres.as_ref().map(|p| p.run) else { return };
-        self.to_daemon(id, Nanos(100_000), Happening::GuardReplied(crate::events::GuardReport::Lost));
+        self.for_daemon(id, Nanos(100_000), Happening::GuardReplied(crate::events::GuardReport::Lost));
         self.postgres_killed(id, run);
         self.queue_start(id, now.plus(Nanos::from_millis(1_000)));
         let present = crate::events::GuardReport::Present { armed: None };
-        self.to_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
+        self.for_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
     }
 
     fn kill_host(&mut self, id: MemberId, until: SimNanos) {

@@ -5,7 +5,7 @@ use crate::core::{Nanos, Term};
 use pgfo_replay::BootNanos;
 
 /// A standstill of the host that fences at once while armed.
-pub(crate) const STALL_MAX: Nanos = Nanos::from_millis(1_000);
+pub(super) const STALL_MAX: Nanos = Nanos::from_millis(1_000);
 
 /// What the guard is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,12 @@ impl Guard {
             GuardState::Armed { term, until } => Some((term, until)),
             _ => None,
         }
+    }
+
+    /// Returns the term it has fenced completely, and keeps so.
+    #[must_use]
+    pub fn fenced(&self) -> Option<Term> {
+        (self.state == GuardState::Fenced && !self.fencing).then_some(self.ended)
     }
 
     /// Arms, or extends; returns whether the deadline is held.

@@ -98,7 +98,7 @@ impl World {
             self.connect(id, peer);
         }
         let every = Nanos::from_millis(self.scenario.timings.heartbeat_ms);
-        self.to_daemon(id, every, Happening::Heartbeat);
+        self.for_daemon(id, every, Happening::Heartbeat);
     }
 
     // ---- probes -----------------------------------------------------------------------------
@@ -111,7 +111,7 @@ impl World {
         } else {
             self.network.latency(&self.draws, started, id, target, number)
         };
-        self.to_daemon(id, latency, Happening::ProbeArrives { target, kind, started, number });
+        self.for_daemon(id, latency, Happening::ProbeArrives { target, kind, started, number });
     }
 
     fn probe_arrives(
@@ -188,7 +188,7 @@ impl World {
         if !self.network.reaches(from, id) || !open {
             if tries < TRIES_MAX {
                 let again = Happening::Delivery { from, sent_by, message, tries: tries + 1 };
-                self.to_daemon(id, if open { TRY_AGAIN } else { Nanos(1_000_000) }, again);
+                self.for_daemon(id, if open { TRY_AGAIN } else { Nanos(1_000_000) }, again);
             }
             return;
         }
@@ -203,12 +203,12 @@ impl World {
         let had = p.receiver.take().is_some();
         let conninfo = p.upstream.map_or(String::new(), |u| format!("host=node{}", u.0 + 1));
         if had {
-            self.to_daemon(id, Nanos(1_000_000), Happening::ReceiverEnded);
+            self.for_daemon(id, Nanos(1_000_000), Happening::ReceiverEnded);
         }
         let recorded = Observation::UpstreamRecorded { primary_conninfo: conninfo };
         self.observe(id, Actor::PostgresOperator, recorded);
         let takes = self.takes_us(id, 5_000, 60_000);
-        self.to_daemon(id, takes, Happening::FreezeEnded { term, outcome: None });
+        self.for_daemon(id, takes, Happening::FreezeEnded { term, outcome: None });
     }
 
     fn freeze_ended(&mut self, id: MemberId, term: Term, outcome: Option<FreezeOutcome>) {
@@ -236,7 +236,7 @@ impl World {
             }
             None => {
                 let outcome = Some(unseen("no observation in time"));
-                self.to_daemon(id, late, Happening::FreezeEnded { term, outcome });
+                self.for_daemon(id, late, Happening::FreezeEnded { term, outcome });
             }
         }
     }
@@ -258,19 +258,19 @@ impl World {
         match fault {
             Some(PromotionFault::Vetoed) => {
                 let outcome = PromotionOutcome::Vetoed { why: "validation said no".to_owned() };
-                return self.to_daemon(id, takes, ended(outcome));
+                return self.for_daemon(id, takes, ended(outcome));
             }
-            Some(PromotionFault::Failed) => return self.to_daemon(id, takes, ended(failed("it said no"))),
-            Some(PromotionFault::UnknownNotDone) => return self.to_daemon(id, later, ended(unknown())),
+            Some(PromotionFault::Failed) => return self.for_daemon(id, takes, ended(failed("it said no"))),
+            Some(PromotionFault::UnknownNotDone) => return self.for_daemon(id, later, ended(unknown())),
             Some(PromotionFault::UnknownDoneLater) => {
                 self.queue.after(Nanos(later.0 + takes.0), promoted);
-                return self.to_daemon(id, takes, ended(unknown()));
+                return self.for_daemon(id, takes, ended(unknown()));
             }
             Some(PromotionFault::ReportLost) => return self.queue.after(takes, promoted),
             None => {}
         }
         if p.process != Process::Up {
-            return self.to_daemon(id, takes, ended(failed("it does not run")));
+            return self.for_daemon(id, takes, ended(failed("it does not run")));
         }
         if !p.in_recovery {
             let branch = histories.get(p.branch);
@@ -280,7 +280,7 @@ impl World {
                 switched_at,
                 system_id: super::postgres::SYSTEM,
             };
-            return self.to_daemon(id, takes, ended(outcome));
+            return self.for_daemon(id, takes, ended(outcome));
         }
         node.promoting = Some((term, run));
         self.queue.after(takes, promoted);
@@ -289,7 +289,7 @@ impl World {
     pub(super) fn follow(&mut self, id: MemberId, term: Term, primary: MemberId) {
         self.point_at(id, primary);
         let started = self.now();
-        self.to_daemon(id, POLL, Happening::FollowPoll { term, primary, started });
+        self.for_daemon(id, POLL, Happening::FollowPoll { term, primary, started });
     }
 
     fn point_at(&mut self, id: MemberId, source: MemberId) {
@@ -321,19 +321,19 @@ impl World {
             _ => None,
         };
         match outcome {
-            Some(outcome) => self.to_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome }),
+            Some(outcome) => self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome }),
             None if elapsed > limit => {
                 let outcome = FollowOutcome::Failed { why: "not streaming in time".to_owned() };
-                self.to_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
+                self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
             }
-            None => self.to_daemon(id, POLL, Happening::FollowPoll { term, primary, started }),
+            None => self.for_daemon(id, POLL, Happening::FollowPoll { term, primary, started }),
         }
     }
 
     pub(super) fn catch_up(&mut self, id: MemberId, term: Term, from: MemberId, until: Lsn) {
         self.point_at(id, from);
         let started = self.now();
-        self.to_daemon(id, POLL, Happening::CatchUpPoll { term, from, until, started });
+        self.for_daemon(id, POLL, Happening::CatchUpPoll { term, from, until, started });
     }
 
     fn catch_up_poll(&mut self, id: MemberId, term: Term, from: MemberId, until: Lsn, started: SimNanos) {
@@ -349,7 +349,7 @@ impl World {
             FollowOutcome::Failed { why: "not caught up in time".to_owned() }
         } else {
             let again = Happening::CatchUpPoll { term, from, until, started };
-            return self.to_daemon(id, POLL, again);
+            return self.for_daemon(id, POLL, again);
         };
         if let Some(p) = self.node_mut(id).postgres.as_mut() {
             p.held = true;

@@ -157,7 +157,7 @@ pub struct Postgres {
 }
 
 /// The system identifier of every simulated cluster.
-pub(crate) const SYSTEM: SystemId = SystemId(7_300_000_000_000_000_001);
+pub(super) const SYSTEM: SystemId = SystemId(7_300_000_000_000_000_001);
 
 impl Postgres {
     /// Makes the running PostgreSQL of a cluster that streams already.

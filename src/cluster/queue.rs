@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// One run of a daemon, of a PostgreSQL or of a connection: what was meant for an earlier run is void.
-pub(crate) type Run = u64;
+pub(super) type Run = u64;
 
 /// Something that happens at one member.
 #[derive(Clone, Debug)]

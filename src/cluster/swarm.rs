@@ -6,11 +6,11 @@ use super::scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFaul
 use crate::core::MemberId;
 
 /// Kinds of faults a swarm draws from.
-const KINDS: u64 = 24;
-/// Faults begin after the first adoption.
+const KINDS: u64 = 25;
+/// Faults begin this late at most; in some swarms before the first adoption is done.
 const QUIET_MS: u64 = 15_000;
 /// What is left after the faults: the bound of V1 and V2, and some.
-const AFTER_MS: u64 = 240_000;
+const AFTER_MS: u64 = 180_000;
 
 struct Swarm {
     draws: Draws,
@@ -32,10 +32,11 @@ pub fn swarm(seed: u64) -> Scenario {
     let data: Vec<MemberId> = ids(&members).filter(|m| !members[usize::from(m.0)].witness).collect();
     let primary = data[usize::try_from(s.next().below(data.len() as u64)).unwrap_or(0)];
     let faults_for_ms = s.next().between(20, 300) * 1_000;
-    let heal_at_ms = QUIET_MS + faults_for_ms;
+    let quiet_ms = if s.next().happens(200) { s.next().below(QUIET_MS) } else { QUIET_MS };
+    let heal_at_ms = quiet_ms + faults_for_ms;
     let voters = members.iter().filter(|m| m.votes).count();
     let electable = members.iter().filter(|m| !m.witness && m.automatic && m.priority > 0).count();
-    let faults = faults(&mut s, seed, &members, faults_for_ms);
+    let faults = faults(&mut s, seed, &members, (quiet_ms, faults_for_ms));
     Scenario {
         name: format!("seed {seed}"),
         seed,
@@ -111,16 +112,23 @@ fn some_of(s: &mut Swarm, members: &[ScenarioMember]) -> Vec<MemberId> {
     chosen
 }
 
-fn faults(s: &mut Swarm, seed: u64, members: &[ScenarioMember], for_ms: u64) -> Vec<TimedFault> {
+fn faults(
+    s: &mut Swarm,
+    seed: u64,
+    members: &[ScenarioMember],
+    (quiet_ms, for_ms): (u64, u64),
+) -> Vec<TimedFault> {
     // Which kinds occur at all is drawn first: a swarm of all kinds is the same soup each time.
     let enabled: Vec<u64> = (0..KINDS).filter(|_| s.next().happens(350)).collect();
-    let count = s.next().between(1, 1 + for_ms / 8_000);
+    // How bad it gets: a fault every eight seconds, or one a second.
+    let every_ms = *pick(s, &[8_000, 8_000, 8_000, 3_000, 1_000]);
+    let count = s.next().between(1, 1 + for_ms / every_ms);
     let draws = Draws::new(seed ^ 0xFA17);
     let mut faults: Vec<TimedFault> = (0..count)
         .filter_map(|n| {
             let mut f = Swarm { draws, asked: n * 1_000 };
             let kind = if enabled.is_empty() { f.next().below(KINDS) } else { *pick(&mut f, &enabled) };
-            let at_ms = QUIET_MS + f.next().below(for_ms);
+            let at_ms = quiet_ms + f.next().below(for_ms);
             one_fault(&mut f, kind, members).map(|fault| TimedFault { at_ms, fault })
         })
         .collect();
@@ -191,6 +199,7 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
         22 if data => Fault::Promotion { member, fault: promotion, for_ms: for_ms.max(20_000) },
         23 if data && s.next().happens(500) => Fault::FreezeUnobserved { member, for_ms },
         23 if data => Fault::StubbornBackend { member, for_ms },
+        24 if s.next().happens(200) => Fault::Adopt { at: *pick(s, &all), member },
         _ => return None,
     })
 }

@@ -219,7 +219,7 @@ impl World {
     }
 
     /// Queues something for a member's running daemon.
-    pub(super) fn to_daemon(&mut self, id: MemberId, after: Nanos, happening: Happening) {
+    pub(super) fn for_daemon(&mut self, id: MemberId, after: Nanos, happening: Happening) {
         if let Some(run) = self.node(id).daemon_run() {
             self.queue.after(after, Event::Daemon(id, run, happening));
         }

@@ -233,6 +233,7 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         }
         Decision::HeartbeatSent(h) => everybody(Message::Heartbeat(h.clone()), out),
         Decision::Testified { to, testimony } => unless_me(*to, Message::Testified(testimony.clone()), out),
+        Decision::ResumeRepeated { to, pause } => unless_me(*to, Message::Resumed(*pause), out),
         Decision::AdoptionForwarded { to } => unless_me(*to, Message::AdoptionRequested, out),
         _ => {}
     }

@@ -73,9 +73,16 @@ impl EscalationTracker {
                 Class::Down(report)
             }
             ProbeReport::Answered(_) => Class::Up,
+            // D3, L8: what starts up where a primary was confirmed down comes back sealed.
+            ProbeReport::Alive(_) if self.is_over() => Class::Down(report),
             ProbeReport::Alive(_) if self.sign_of_life_counts(target) => Class::Bearable,
             ProbeReport::Alive(_) | ProbeReport::Failed(_) => Class::Down(report),
         }
+    }
+
+    /// Whether the announced primary's tenure is known to have ended.
+    fn is_over(&self) -> bool {
+        self.ledger.verdict == Verdict::ConfirmedDown || self.ledger.released >= self.ledger.announced_term()
     }
 
     fn sign_of_life_counts(&self, target: MemberId) -> bool {
@@ -100,6 +107,20 @@ impl EscalationTracker {
         }
     }
 
+    /// All massages were ordered and the last result is long overdue: it was lost, or fewer are asked
+    /// for since.
+    fn overdue(&self, e: &Escalation) -> bool {
+        let patience = 2 * self.ledger.settings.heartbeat_interval.0;
+        self.ledger.verdict == Verdict::Suspect
+            && e.ordered >= self.massages_needed(e)
+            && self.ledger.now.nanos_since(e.next_at) > patience
+    }
+
+    fn escalate_again(&self, evidence: ProbeReport, out: &mut Vec<Event>) {
+        let Some((primary, term)) = self.subject() else { return };
+        out.push(Event::Decided(Decision::SuspicionRaised { primary, term, evidence }));
+    }
+
     fn suspect(&self, evidence: ProbeReport, out: &mut Vec<Event>) {
         let Some((primary, term)) = self.subject() else { return };
         if matches!(self.ledger.verdict, Verdict::Unknown | Verdict::Reachable) {
@@ -120,6 +141,7 @@ impl EscalationTracker {
             Class::Down(evidence) => match (kind, &self.escalation) {
                 // D4: a prober that stalled discounts its own window.
                 (ProbeKind::Heartbeat, _) if stalled => {}
+                (ProbeKind::Heartbeat, Some(e)) if self.overdue(e) => self.escalate_again(evidence, out),
                 (ProbeKind::Heartbeat, _) => self.suspect(evidence, out),
                 (ProbeKind::Massage(_), Some(e)) if e.failed >= self.ledger.settings.escalation_attempts => {
                     self.change(Verdict::Unreachable, Some(evidence), out);

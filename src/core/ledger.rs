@@ -147,6 +147,8 @@ pub struct Ledger {
     pub silent_until: BootNanos,
     /// The pause in force.
     pub paused: Option<PauseId>,
+    /// The own pause that a quorum agreed to: only that one protects (M3).
+    pub pause_confirmed: Option<PauseId>,
     /// The last pause that ended.
     pub resumed: Option<PauseId>,
     /// The line of history of the local data.
@@ -196,6 +198,7 @@ impl Ledger {
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
             paused: None,
+            pause_confirmed: None,
             resumed: None,
             lineage: None,
             strayed: false,
@@ -221,6 +224,21 @@ impl Ledger {
     #[must_use]
     pub fn announced(&self) -> Option<&Announcement> {
         self.history.last()
+    }
+
+    /// Returns whether the cluster is paused for this member as its primary, with a quorum's consent:
+    /// nobody need fence (M3).
+    #[must_use]
+    pub fn pause_protects(&self) -> bool {
+        self.paused.is_some_and(|p| p.primary == self.me() && self.pause_confirmed == Some(p))
+    }
+
+    /// Returns the number for the next pause: it grows within this member's log, restarts included.
+    #[must_use]
+    pub fn next_pause_number(&self, at_least: u64) -> u64 {
+        let known = [self.paused, self.resumed, self.pause_confirmed];
+        let highest = known.into_iter().flatten().filter(|p| p.primary == self.me()).map(|p| p.number).max();
+        highest.map_or(at_least, |n| n.max(at_least)).saturating_add(1)
     }
 
     /// Returns the newest winner's term, 0 without history.
@@ -264,9 +282,9 @@ impl Ledger {
     #[must_use]
     pub fn lease_stands(&self) -> bool {
         match (self.tenure, self.lease) {
+            (Some(_), _) if !self.leases() => true,
             (Some(term), Some(lease)) => lease.term == term && self.now < lease.until,
-            (Some(_), None) => !self.leases(),
-            (None, _) => false,
+            (_, None) | (None, _) => false,
         }
     }
 
@@ -390,6 +408,9 @@ impl Ledger {
     /// Returns the rough position: it only orders candidates (E1).
     #[must_use]
     pub fn rough_position(&self) -> Option<Position> {
+        if self.diverged() {
+            return None;
+        }
         Some(Position { lineage: self.lineage?, lsn: self.answer()?.lsn()? })
     }
 
@@ -398,7 +419,7 @@ impl Ledger {
     pub fn frozen_position(&self, term: Term) -> Option<Position> {
         let freeze = self.freeze.as_ref().filter(|f| f.term >= term)?;
         match freeze.outcome {
-            Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) => {
+            Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) if !self.diverged() => {
                 Some(Position { lineage: self.lineage?, lsn })
             }
             _ => None,
@@ -577,11 +598,14 @@ impl Ledger {
             Observation::PostmasterSeen { sealed, .. } => {
                 self.local.runs = Some(true);
                 self.local.sealed = *sealed;
+                // E4: another run of it has to settle anew.
+                self.local.receiver_ran_in = None;
             }
             Observation::PostmasterGone { sealed } => {
                 self.local.runs = Some(false);
                 self.local.sealed = *sealed;
                 self.local.answer = None;
+                self.local.receiver_ran_in = None;
             }
             Observation::ReceiverEnded => {
                 if let Some(a) = &mut self.local.answer {
@@ -767,6 +791,7 @@ impl Ledger {
                 self.promise_longest = self.promise_longest.max(ask.duration);
             }
             Decision::PauseAgreed(pause) => self.paused = Some(*pause),
+            Decision::PauseConfirmed { pause, .. } => self.pause_confirmed = Some(*pause),
             Decision::PauseEnded(pause) => {
                 self.resumed = self.resumed.max(Some(*pause));
                 if self.paused.is_some_and(|p| p <= *pause) {
@@ -833,8 +858,8 @@ impl Ledger {
             && roster.number > 1
             && self.roster.incarnations.get(me) != roster.incarnations.get(me);
         self.roster = roster.clone();
-        if newly_mine || self.forgetful {
-            self.forgetful = roster.incarnations.get(me).copied().flatten() != Some(self.process.incarnation);
+        if newly_mine {
+            self.forgetful = false;
             // M1: it votes above the others' highest voted term, after the longest promise.
             let floor = roster.vote_floor.get(me).copied().unwrap_or(Term(0));
             self.term_frozen = self.term_frozen.max(floor);
@@ -857,6 +882,10 @@ impl Ledger {
             self.verdict = Verdict::Unknown;
             self.evidence = None;
             self.promotion_failed_at = None;
+            // A pause is about one primary in one term; a quorum has gone on since.
+            if self.paused.is_some_and(|p| p.term < winner.term) {
+                self.paused = None;
+            }
             if winner.primary != self.me()
                 && self.tenure.is_some_and(|t| t < winner.term)
                 && !self.is_writable()

@@ -3,8 +3,8 @@
 
 use crate::core::{BootNanos, Ledger, MemberId, Term};
 use crate::events::{
-    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, LeaseAsk, Lineage, Message, Observation,
-    PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
+    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Lineage, Message,
+    Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
 
@@ -75,10 +75,17 @@ impl Voter {
             None => Decision::LeaseGranted {
                 to: from,
                 ask: *ask,
-                until: self.ledger.now.plus_nanos(ask.duration.0),
+                until: self.promised_until(from, ask),
                 first: self.is_first(from, ask),
             },
         }));
+    }
+
+    /// L1: a shorter request never shortens a promise that stands: its holder still counts on it.
+    fn promised_until(&self, to: MemberId, ask: &LeaseAsk) -> BootNanos {
+        let asked = self.ledger.now.plus_nanos(ask.duration.0);
+        let standing = self.ledger.standing_promise().filter(|p| p.holder == to).map(|p| p.until);
+        standing.map_or(asked, |until| until.max(asked))
     }
 
     /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
@@ -139,12 +146,14 @@ impl Voter {
         term: Term,
         roster_number: u32,
         without_vote: bool,
+        by_name: bool,
     ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
         match l.ability() {
             Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
             Err(Refusal::NoVoter) if without_vote => {}
+            Err(Refusal::Paused) if by_name => {}
             Err(why) => return Some(why),
             Ok(()) => {}
         }
@@ -172,7 +181,7 @@ impl Voter {
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
         // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
         // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, true)
+        self.refuses_term(candidate, term, roster_number, true, false)
             .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
     }
 
@@ -240,7 +249,7 @@ impl Voter {
                 own,
                 verdict: self.ledger.verdict,
                 loss_bytes,
-                until: self.ledger.now.plus_nanos(ask.ask.duration.0),
+                until: self.promised_until(from, &ask.ask),
             })),
             Ballot::Refuse(why) => {
                 out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask: ask.ask, why }));
@@ -258,8 +267,11 @@ impl Voter {
     fn ballot(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
         if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
-            // The reply was lost: the same vote again.
-            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+            // The reply was lost: the same vote again, unless the promise went to a later holder since.
+            if l.promise.is_none_or(|p| p.holder == from && p.term == ask.ask.term) {
+                return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+            }
+            return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
         if !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
@@ -267,7 +279,9 @@ impl Voter {
         if l.system_id().is_some_and(|id| id != ask.system_id) {
             return Ballot::Refuse(Refusal::OtherSystem);
         }
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false) {
+        // The operator's word ends a pause whose primary can't end it (M3).
+        let by_name = ask.kind == CandidacyKind::OperatorAdoption;
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false, by_name) {
             return Ballot::Refuse(why);
         }
         match ask.kind {
@@ -277,7 +291,7 @@ impl Voter {
             CandidacyKind::FirstAdoption => Ballot::Refuse(Refusal::HistoryExists),
             CandidacyKind::OperatorAdoption => self.ballot_for_named(from, ask),
             CandidacyKind::Incumbent => self.ballot_for_incumbent(from, ask),
-            CandidacyKind::Failover => self.ballot_for_failover(from, ask),
+            CandidacyKind::Failover => self.ballot_for_failover(ask),
         }
     }
 
@@ -310,10 +324,9 @@ impl Voter {
         }
     }
 
-    fn ballot_for_failover(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+    fn ballot_for_failover(&self, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
-        let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == from);
-        if !l.verdict.is_down() && !promised_to_it {
+        if !l.verdict.is_down() {
             return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
         }
         let Some(position) = ask.position else { return Ballot::Refuse(Refusal::Unsettled) };
@@ -336,8 +349,12 @@ impl Voter {
                     // A foreign PostgreSQL holds nothing of this cluster.
                     Ballot::Grant { own: None, loss_bytes: 0 }
                 }
-                Some(FreezeOutcome::Frozen { .. }) => {
-                    self.compare(position, ask.accepts_loss, l.frozen_position(ask.ask.term))
+                Some(FreezeOutcome::Frozen { lsn: None, .. }) => Ballot::Refuse(Refusal::Unsettled),
+                Some(FreezeOutcome::Frozen { lsn: Some(lsn), .. }) => {
+                    // Without a known line of history the bytes alone are compared: never nothing.
+                    let bare = Position { lineage: position.lineage, lsn: *lsn };
+                    let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
+                    self.compare(position, ask.accepts_loss, Some(own))
                 }
             },
         }
@@ -349,7 +366,14 @@ impl Voter {
             return Ballot::Grant { own, loss_bytes: 0 };
         };
         let electable = self.ledger.electable();
-        if accepts_loss && electable.is_err() {
+        let for_good = matches!(
+            electable,
+            Err(Unelectable::PriorityZero
+                | Unelectable::Manual
+                | Unelectable::PromotionFailed
+                | Unelectable::Diverged)
+        );
+        if accepts_loss && for_good {
             return Ballot::Grant { own, loss_bytes: own_position.lsn.bytes_since(candidate.lsn) };
         }
         Ballot::Refuse(Refusal::PositionBehind { own: own_position, electable: electable.is_ok() })
@@ -364,12 +388,17 @@ impl Voter {
 
     // ---- pauses and rosters ---------------------------------------------------------------
 
+    /// M3: only where a lease of that term could be granted as well: who voted for another must not
+    /// let the guard stand down.
     fn agree_to_pause(&self, from: MemberId, pause: PauseId, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let from_primary =
             pause.primary == from && l.primary() == Some(from) && l.announced_term() == pause.term;
         let able = l.settings.votes(l.me()) && l.registered() && !l.log_stalled;
-        if from_primary && able && l.resumed.is_none_or(|r| r < pause) {
+        let voted_on = l.voted.is_some_and(|v| v.ask.term > pause.term && v.candidate != from);
+        let promised_on = l.standing_promise().is_some_and(|p| p.holder != from);
+        let over = pause.term <= l.released || l.resumed.is_some_and(|r| r >= pause);
+        if from_primary && able && !voted_on && !promised_on && !over {
             out.push(Event::Decided(Decision::PauseAgreed(pause)));
         }
     }
@@ -423,9 +452,6 @@ impl Voter {
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
             Message::LeaseReleased { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
-                if let Some(resumed) = h.resumed.filter(|r| r.primary == from) {
-                    self.end_pause(resumed, out);
-                }
                 self.look_for_rollback(from, h, out);
             }
             _ => {}
@@ -474,6 +500,7 @@ impl Machine for Voter {
             Event::Observed(Observation::OperatorRequested(crate::events::OperatorRequest::Stop)) => {
                 self.stopping = true;
             }
+            Event::Decided(Decision::StopRefused { .. }) => self.stopping = false,
             Event::Observed(Observation::MessageReceived {
                 from,
                 message: Message::VoteRequested(ask),
@@ -520,12 +547,24 @@ impl Machine for Voter {
             Event::Decided(Decision::VoteRequested(ask)) => self.vote(me, ask, out),
             Event::Decided(Decision::PauseRequested(pause)) => self.agree_to_pause(me, *pause, out),
             // M3: this primary's daemon is back and holds its lease by its own grants.
-            Event::Decided(Decision::LeaseExtended { .. }) if !self.stopping => self.end_pause_of(me, out),
+            Event::Observed(Observation::GuardReported(GuardReport::Armed { term, .. }))
+                if !self.stopping && self.ledger.tenure == Some(*term) =>
+            {
+                self.end_pause_of(me, out);
+            }
+            // The daemon stays: the members that agreed need not wait for it.
+            Event::Decided(Decision::StopRefused { .. }) => self.end_pause_of(me, out),
             Event::Decided(Decision::VerdictChanged { primary, to, .. }) if to.is_down() => {
                 if *to == Verdict::ConfirmedDown {
                     self.end_pause_of(*primary, out);
                 }
                 self.freeze_after_all(out);
+            }
+            // M3, S9: nobody wins within a pause, so a later winner shows that it was over.
+            Event::Decided(Decision::AnnouncementAdopted(a) | Decision::PrimaryAnnounced(a)) => {
+                if let Some(p) = self.ledger.paused.filter(|p| p.term < a.term) {
+                    out.push(Event::Decided(Decision::PauseEnded(p)));
+                }
             }
             Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
             Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),

@@ -82,6 +82,10 @@ impl Witness {
         {
             self.learn(winner, out);
         }
+        // M3: the end of a pause is told again to who missed it, behind the flush of that end.
+        if let Some(pause) = h.paused.filter(|p| p.primary == l.me() && l.resumed.is_some_and(|r| r >= *p)) {
+            out.push(Event::Decided(Decision::ResumeRepeated { to: from, pause }));
+        }
         let behind = h.announced.map_or(0, |a| a.term.0) < l.announced_term().0;
         if behind && l.primary() == Some(l.me()) {
             out.push(Event::Decided(Decision::HistoryShared { to: from, history: l.history.clone() }));

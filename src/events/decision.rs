@@ -415,4 +415,11 @@ pub enum Decision {
         /// Whether it is quarantined now: no votes, no promotions.
         quarantined: bool,
     },
+    /// Tell a member again that a pause is over.
+    ResumeRepeated {
+        /// To whom.
+        to: MemberId,
+        /// The pause.
+        pause: PauseId,
+    },
 }

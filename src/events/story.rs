@@ -227,6 +227,7 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         Decision::PauseAgreed(pause)
         | Decision::PauseEnded(pause)
         | Decision::PauseRequested(pause)
+        | Decision::ResumeRepeated { pause, .. }
         | Decision::PauseConfirmed { pause, .. } => Some(pause.term),
         Decision::TestimonyRequested { about, .. } => Some(*about),
         Decision::Testified { testimony, .. } => Some(testimony.about),

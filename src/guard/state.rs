@@ -250,6 +250,9 @@ impl Machine {
         if term <= self.ended {
             return Err(Refusal::TermEnded { ended: self.ended });
         }
+        if self.fence_is_open() {
+            return Err(Refusal::FenceIncomplete);
+        }
         if term < self.highest {
             return Err(Refusal::TermLower { highest: self.highest });
         }

@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let mut roles = Vec::new();
     for name in Actor::ROLES {
         let shell = RoleShell::start(name, core_settings.clone());
-        let rebuild = Rebuild { log: log.clone(), batch: Vec::new(), without: None };
+        let rebuild = Rebuild { log: log.clone(), batch: Vec::new(), failed: Vec::new() };
         let folded = shell.send(rebuild).await.context("a role did not start")?;
         folded.map_err(|why| anyhow::anyhow!("{} can't be recovered from the log: {why}", name.name()))?;
         roles.push((name, shell));

@@ -27,7 +27,9 @@ impl Invariant for TermsNeverFall {
                     *highest = ask.term;
                 }
             }
-            Fact::LogLost { member, .. } => drop(self.0.remove(member)),
+            Fact::LogLost { member, .. } => {
+                self.0.remove(member);
+            }
             Fact::DaemonStarted { member, term_seen } => {
                 let voted = self.0.get(member).copied().unwrap_or_default();
                 if *term_seen < voted {

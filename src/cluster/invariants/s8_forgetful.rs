@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub(super) struct Forgetful {
     forgot: BTreeSet<MemberId>,
+    told: BTreeSet<MemberId>,
     rosters: bool,
 }
 
@@ -21,11 +22,14 @@ impl Invariant for Forgetful {
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
-            // What nobody can notice by itself counts once a peer has told (M1).
+            // What nobody can notice by itself counts once a peer has told it, and it came back (M1).
             Fact::LogLost { member, noticed: true } => drop(self.forgot.insert(*member)),
+            Fact::DaemonStarted { member, .. } if self.told.remove(member) => {
+                drop(self.forgot.insert(*member))
+            }
             Fact::Decided { member, decision } => {
                 if let Decision::RollbackDetected { .. } = &**decision {
-                    self.forgot.insert(*member);
+                    self.told.insert(*member);
                 }
                 if let Decision::RosterCommitted(roster) = &**decision {
                     self.rosters = true;

@@ -3,9 +3,9 @@
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, decided, guard_said, heard, is_frozen};
 use crate::core::{BootNanos, MemberId, Nanos, Term, kth_largest};
 use crate::events::{
-    Announcement, CandidacyKind, Deadline, Decision, Event, FollowOutcome, GuardReport, LeaseAsk, Lineage,
-    Message, NoElection, Observation, OperatorRequest, Placement, Position, PromotionOutcome, Refusal,
-    Roster, Testimony, Unelectable, Verdict, VoteAsk,
+    Announcement, CandidacyKind, Deadline, Decision, Event, FenceReason, FollowOutcome, GuardReport,
+    LeaseAsk, Lineage, Message, NoElection, Observation, OperatorRequest, Placement, Position,
+    PromotionOutcome, Refusal, Roster, Testimony, Unelectable, Verdict, VoteAsk,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl Promoter {
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
                 if *member == self.ledger.me() =>
             {
-                self.named = true;
+                self.name_it();
             }
             Observation::DeadlinePassed(Deadline::ElectionDue) => {
                 if matches!(self.phase, Phase::CatchingUp { ends_at } if now >= ends_at) {
@@ -99,9 +99,14 @@ impl Promoter {
                 self.preferred = true;
                 self.retry_at = now;
             }
-            (Message::AdoptionRequested, _) => self.named = true,
+            (Message::AdoptionRequested, _) => self.name_it(),
             _ => {}
         }
+    }
+
+    /// The operator's word counts for the election at hand, not for one in weeks.
+    fn name_it(&mut self) {
+        self.named = self.ledger.verdict.is_down() || self.ledger.announced().is_none();
     }
 
     fn idle_until(&mut self, at: BootNanos) {
@@ -122,7 +127,10 @@ impl Promoter {
                 let ends_at = self.after(self.settings().testimony_timeout);
                 self.phase = Phase::Asking { number: *number, ends_at, answers: BTreeMap::new() };
             }
-            Decision::ElectionPlanned { at, .. } => self.phase = Phase::Planned { at: *at },
+            Decision::ElectionPlanned { at, .. } => {
+                let above = self.term_asked();
+                self.phase = Phase::Planned { at: *at, above };
+            }
             Decision::CandidacyWithheld { why, .. } => {
                 self.withheld = Some(*why);
                 let pause = WITHHELD_RETRIES * self.settings().retry_interval.0;
@@ -216,6 +224,7 @@ impl Promoter {
             Decision::VerdictChanged { to, .. } if !to.is_down() => {
                 self.withheld = None;
                 self.accepts_loss = false;
+                self.named = false;
             }
             _ => {}
         }
@@ -345,7 +354,7 @@ impl Promoter {
     /// L8: the release that was waited out is here, and the others have it too: asks again, at once.
     fn plan_anew(&self, out: &mut Vec<Event>) {
         match &self.phase {
-            Phase::Planned { at } if self.now() < *at => {
+            Phase::Planned { at, .. } if self.now() < *at => {
                 let about = self.ledger.announced_term();
                 out.push(decided(Decision::TestimonyRequested { number: self.number + 1, about }));
             }
@@ -485,16 +494,24 @@ impl Promoter {
 
     // ---- freeze and votes (E2, E6, E7) ----------------------------------------------------
 
+    /// The highest term that testimonies told of.
+    fn term_asked(&self) -> Term {
+        match &self.phase {
+            Phase::Asking { answers, .. } => {
+                answers.values().map(|(_, t)| t.term_seen).max().unwrap_or_default()
+            }
+            Phase::Planned { above, .. } => *above,
+            _ => Term(0),
+        }
+    }
+
     fn next_term(&self) -> Term {
-        let asked = match &self.phase {
-            Phase::Asking { answers, .. } => answers.values().map(|(_, t)| t.term_seen).max(),
-            _ => None,
-        };
-        Term(self.ledger.term_heard().max(asked.unwrap_or_default()).max(self.ledger.released).0 + 1)
+        let highest = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
+        Term(highest.0.saturating_add(1))
     }
 
     fn stand(&self, out: &mut Vec<Event>) {
-        let Phase::Planned { at } = &self.phase else { return };
+        let Phase::Planned { at, .. } = &self.phase else { return };
         if self.now() < *at {
             return;
         }
@@ -603,6 +620,9 @@ impl Promoter {
 
     fn win(&self, out: &mut Vec<Event>) {
         let Phase::Standing { ask, kind, granted, .. } = &self.phase else { return };
+        if self.fencing {
+            return;
+        }
         let voters: Vec<MemberId> = granted.iter().copied().filter(|m| self.settings().votes(*m)).collect();
         if voters.len() < self.ledger.quorum().needed() {
             return;
@@ -694,7 +714,10 @@ impl Promoter {
     /// recovery: the one beside this daemon.
     fn adopt_first(&self, out: &mut Vec<Event>) {
         let l = &self.ledger;
-        if self.phase != Phase::Idle || self.now() < self.retry_at || l.term_heard().0 > 0 || !l.is_writable()
+        if self.phase != Phase::Idle
+            || self.now() < self.retry_at
+            || !l.history.is_empty()
+            || !l.is_writable()
         {
             return;
         }
@@ -705,14 +728,14 @@ impl Promoter {
             l.heartbeat(m).is_some_and(|h| {
                 let standby = h.postgres.is_some_and(|p| p.in_recovery == Some(true));
                 h.announced.is_none()
-                    && h.term_seen.0 == 0
                     && h.roster_number == 0
                     && h.able.is_ok() | !self.settings().votes(m)
                     && (self.settings().is_witness(m) || standby)
             })
         });
         if all_agree {
-            self.open_candidacy(Term(1), CandidacyKind::FirstAdoption, out);
+            // Term 1, unless a first attempt was lost on the way.
+            self.open_candidacy(self.next_term(), CandidacyKind::FirstAdoption, out);
         }
     }
 
@@ -721,9 +744,11 @@ impl Promoter {
         if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
             return;
         }
-        if self.ledger.is_writable() || self.ledger.announced().is_none() {
-            let term = Term(self.ledger.term_heard().0 + 1);
-            self.open_candidacy(term, CandidacyKind::OperatorAdoption, out);
+        // Where nobody can be elected by the rules, for instance because the only member with the newest line
+        // of history is lost, the operator's word decides: who sees the primary and who promised it still refuses.
+        let l = &self.ledger;
+        if l.answer().is_some() && (l.is_writable() || l.announced().is_none() || l.verdict.is_down()) {
+            self.open_candidacy(self.next_term(), CandidacyKind::OperatorAdoption, out);
         } else {
             self.open(out);
         }
@@ -740,7 +765,7 @@ impl Promoter {
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
-        let term = Term(heard.0 + 1);
+        let term = Term(heard.0.saturating_add(1));
         self.open_candidacy(term, CandidacyKind::Incumbent, out);
     }
 
@@ -753,24 +778,24 @@ impl Promoter {
             out.push(decided(Decision::RosterCommitted(self.first_roster())));
         }
         if !self.ledger.leases() {
-            self.act_on_win(term, kind, out);
+            self.act_on_win(term, out);
         }
     }
 
     fn go_on_promoting(&self, out: &mut Vec<Event>) {
-        let Phase::Promoting { term, kind, armed, ordered, .. } = &self.phase else { return };
+        let Phase::Promoting { term, armed, ordered, .. } = &self.phase else { return };
         let fresh = self.granted_until().is_some_and(|t| t > self.now());
         if *armed && !*ordered && fresh && self.ledger.lease_stands() && !self.fencing {
-            self.act_on_win(*term, *kind, out);
+            self.act_on_win(*term, out);
         }
     }
 
     /// A running primary announces itself; anybody else is promoted first.
-    fn act_on_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
+    fn act_on_win(&self, term: Term, out: &mut Vec<Event>) {
         let Some(answer) = self.ledger.answer() else {
             return out.push(decided(Decision::PromotionOrdered { term }));
         };
-        if answer.in_recovery || kind == CandidacyKind::Failover {
+        if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
             return out.push(decided(Decision::PromotionOrdered { term }));
         }
         let Some(timeline) = answer.timeline else { return };
@@ -803,10 +828,12 @@ impl Promoter {
 
     /// A winner that can't be guarded must not promote: the term ends here.
     fn guard_refused(&self, term: Term, out: &mut Vec<Event>) {
+        // A running primary asks the guard again with the next renewal; its old deadline stands meanwhile.
         if let Phase::Promoting { term: t, ordered: false, .. } = &self.phase
             && *t == term
+            && !self.ledger.is_writable()
         {
-            out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
+            self.release_or_fence(term, FenceReason::NoLease, out);
         }
     }
 

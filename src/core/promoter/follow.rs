@@ -36,8 +36,11 @@ impl Promoter {
         match observation {
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => self.follow(out),
             Observation::DeadlinePassed(Deadline::FollowDue) => self.follow(out),
-            Observation::FollowCompleted { outcome: FollowOutcome::Streaming { timeline, .. }, .. } => {
-                if let Some(winner) = self.ledger.announced() {
+            Observation::FollowCompleted {
+                term, outcome: FollowOutcome::Streaming { timeline, .. }, ..
+            } => {
+                // One that ended late followed an older winner.
+                if let Some(winner) = self.ledger.announced().filter(|w| w.term == *term) {
                     let new = self.ledger.lineage != Some(winner.lineage);
                     if winner.lineage.timeline == *timeline && winner.primary != self.ledger.me() && new {
                         out.push(decided(Decision::LineageConfirmed(winner.lineage)));
@@ -99,7 +102,7 @@ impl Promoter {
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
         let unknown = l.lineage.is_none() && !l.diverged();
-        if past_fork_bytes == Some(0) || unknown {
+        if !l.diverged() && (past_fork_bytes == Some(0) || unknown) {
             out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
         } else if !told {
             out.push(decided(Decision::FollowRefused { term: winner.term, past_fork_bytes }));

@@ -20,6 +20,9 @@ pub(crate) const LEASE_PERCENT: u64 = 98;
 /// How long a quorum may take to agree to a pause, in heartbeats.
 const PAUSE_HEARTBEATS: u64 = 3;
 
+/// More requests than a process can have made since the log was last flushed.
+const NUMBERS_SKIPPED: u64 = 1 << 20;
+
 /// A withheld candidacy is looked at again after this many retries: nothing is lost by waiting.
 const WITHHELD_RETRIES: u64 = 5;
 
@@ -43,6 +46,7 @@ enum Phase {
     /// Waiting for promises to run out and for better ranks.
     Planned {
         at: BootNanos,
+        above: Term,
     },
     /// Waiting for freezes.
     Freezing {
@@ -113,6 +117,10 @@ pub struct Promoter {
     extended: bool,
     /// Whether a fence is under way.
     fencing: bool,
+    /// After a fence without success, no other before this.
+    fence_again_at: BootNanos,
+    /// A promotion of the own tenure was ordered by the process before: it may still happen.
+    repeated: bool,
     /// Whether the guard was reached.
     guard_present: bool,
     pausing: Option<Pausing>,
@@ -141,6 +149,8 @@ impl Promoter {
             grants: vec![BootNanos(0); members],
             extended: false,
             fencing: false,
+            fence_again_at: BootNanos(0),
+            repeated: false,
             guard_present: false,
             pausing: None,
             proposal: None,
@@ -209,10 +219,13 @@ impl Promoter {
     fn on_restart(&mut self) {
         self.phase = Phase::Idle;
         self.retry_at = self.ledger.now;
-        self.number = 0;
+        // Requests of the process before may not be in the log: their numbers are left out.
+        self.number = self.number.saturating_add(NUMBERS_SKIPPED);
         self.grants = vec![BootNanos(0); self.settings().members.len()];
         self.extended = false;
         self.fencing = false;
+        self.fence_again_at = BootNanos(0);
+        self.repeated = self.ledger.tenure.is_some() && self.ledger.promotion_ordered == self.ledger.tenure;
         self.guard_present = false;
         self.pausing = None;
         self.proposal = None;
@@ -222,7 +235,8 @@ impl Promoter {
         self.preferred = false;
         self.withheld = None;
         // E11: a won election that was not announced goes on only with fresh grants of its own term.
-        if let Some(term) = self.ledger.tenure.filter(|t| *t != self.ledger.announced_term()) {
+        let unannounced = self.ledger.tenure.filter(|t| *t > self.ledger.announced_term());
+        if let Some(term) = unannounced {
             let kind = if self.ledger.promotion_ordered == Some(term) || self.ledger.announced_term().0 > 0 {
                 CandidacyKind::Failover
             } else {

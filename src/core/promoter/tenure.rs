@@ -23,7 +23,12 @@ impl Promoter {
             p.agreed.push(from);
         }
         match observation {
-            Observation::FenceCompleted(_) => self.fencing = false,
+            Observation::FenceCompleted(outcome) => {
+                self.fencing = false;
+                let failed = !outcome.nothing_left || (self.ledger.leases() && !outcome.sealed);
+                self.fence_again_at =
+                    if failed { self.after(self.settings().retry_interval) } else { BootNanos(0) };
+            }
             Observation::GuardReported(GuardReport::Lost) => self.guard_present = false,
             Observation::GuardReported(_) => self.guard_present = true,
             _ => {}
@@ -107,7 +112,10 @@ impl Promoter {
 
     pub(super) fn decide_tenure(&self, observation: &Observation, out: &mut Vec<Event>) {
         match observation {
-            Observation::HeartbeatDue { .. } => self.renew(out),
+            Observation::HeartbeatDue { .. } => {
+                self.end_superseded(out);
+                self.renew(out);
+            }
             Observation::PostmasterGone { .. } => {
                 if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
                     let seen_alive = self.ledger.local.report.is_some();
@@ -129,26 +137,33 @@ impl Promoter {
             Observation::DeadlinePassed(Deadline::PromotionEnds) => {
                 if let Phase::Promoting { term, ends_at, ordered, .. } = &self.phase
                     && self.now() >= *ends_at
-                    && !self.fencing
+                    && (*ordered || !self.ledger.is_writable())
                 {
-                    self.give_up_promotion(*term, *ordered, FenceReason::PromotionUnknown, out);
+                    self.release_or_fence(*term, FenceReason::PromotionUnknown, out);
                 }
             }
             Observation::PromotionCompleted { term, outcome, .. } if self.ledger.tenure == Some(*term) => {
                 match outcome {
                     PromotionOutcome::Promoted { .. } => {}
                     PromotionOutcome::Vetoed { .. } => {
-                        out.push(decided(Decision::LeaseReleased { term: *term, last_number: self.number }));
+                        self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
                     PromotionOutcome::Failed { .. } => {
-                        self.give_up_promotion(*term, true, FenceReason::PromotionFailed, out);
+                        self.fence(*term, FenceReason::PromotionFailed, out);
                     }
                     PromotionOutcome::Unknown { .. } => {
-                        self.give_up_promotion(*term, true, FenceReason::PromotionUnknown, out);
+                        self.fence(*term, FenceReason::PromotionUnknown, out);
                     }
                 }
             }
             Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
+            Observation::GuardReported(GuardReport::Lost) => {
+                if let Some(p) = self.pausing.as_ref().filter(|p| p.confirmed) {
+                    // Nobody can tell it to stand down: it would stop PostgreSQL.
+                    let needed = self.ledger.quorum().needed_u8();
+                    out.push(decided(Decision::StopRefused { agreed: p.agreed.clone(), needed }));
+                }
+            }
             Observation::GuardReported(GuardReport::StoodDown)
                 if self.pausing.as_ref().is_some_and(|p| p.confirmed) =>
             {
@@ -196,9 +211,19 @@ impl Promoter {
         }
     }
 
+    /// A tenure below the newest winner's was to be fenced when this process, or the one before, ended.
+    fn end_superseded(&self, out: &mut Vec<Event>) {
+        let Some(winner) = self.ledger.announced() else { return };
+        let newer = winner.term;
+        if let Some(term) = self.ledger.tenure.filter(|t| *t < newer) {
+            self.fence(term, FenceReason::Superseded { term: newer }, out);
+        }
+    }
+
     /// L1: the primary asks with every heartbeat.
     fn renew(&self, out: &mut Vec<Event>) {
-        if let Some(term) = self.ledger.tenure.filter(|_| self.ledger.leases() && !self.fencing) {
+        let current = self.ledger.tenure.filter(|t| *t >= self.ledger.announced_term());
+        if let Some(term) = current.filter(|_| self.ledger.leases() && !self.fencing) {
             out.push(decided(Decision::LeaseRequested(self.ask(term))));
         }
     }
@@ -229,39 +254,54 @@ impl Promoter {
         }
     }
 
-    /// While paused, nobody need fence (M3).
-    fn pause_protects(&self) -> bool {
-        self.ledger.paused.is_some_and(|p| p.primary == self.ledger.me())
-    }
-
     fn expire(&self, out: &mut Vec<Event>) {
         let Some((term, lease)) = self.ledger.tenure.zip(self.ledger.lease) else { return };
-        if self.now() < lease.until || self.fencing || self.pause_protects() || !self.ledger.leases() {
+        if self.now() < lease.until || self.fence_blocked() {
+            return;
+        }
+        if self.ledger.pause_protects() || !self.ledger.leases() {
             return;
         }
         out.push(decided(Decision::LeaseExpired { term, at: lease.until }));
-        if self.unsent_promotion(term) {
-            // Won, but nothing was sent to PostgreSQL: there is nothing to stop.
+        self.release_or_fence(term, FenceReason::LeaseExpired, out);
+    }
+
+    /// L8: a tenure ends without a fence only if PostgreSQL is known to be a standby and no promotion of
+    /// that term can still be under way. "Not known to be writable" is not enough.
+    pub(super) fn release_or_fence(&self, term: Term, why: FenceReason, out: &mut Vec<Event>) {
+        if self.fence_blocked() {
+            return;
+        }
+        let standby = self.ledger.answer().is_some_and(|a| a.in_recovery);
+        if standby && self.ledger.promotion_ordered != Some(term) && !self.repeated {
             out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
         } else {
-            out.push(decided(Decision::FenceOrdered { term, why: FenceReason::LeaseExpired }));
+            out.push(decided(Decision::FenceOrdered { term, why }));
         }
     }
 
-    /// Whether this term was won here, but its promotion never ordered, and PostgreSQL is no primary.
-    fn unsent_promotion(&self, term: Term) -> bool {
-        self.ledger.announced_term() != term
-            && self.ledger.promotion_ordered != Some(term)
-            && !self.ledger.is_writable()
+    /// E8: failure or unknown outcome: fence.
+    fn fence(&self, term: Term, why: FenceReason, out: &mut Vec<Event>) {
+        if !self.fence_blocked() {
+            out.push(decided(Decision::FenceOrdered { term, why }));
+        }
+    }
+
+    /// A fence is under way, or one just ended without success and is tried again a little later.
+    pub(super) fn fence_blocked(&self) -> bool {
+        self.fencing || self.now() < self.fence_again_at
     }
 
     /// L9: a PostgreSQL out of recovery without a standing lease of this boot is stopped.
     fn look_at_own(&self, out: &mut Vec<Event>) {
-        let has_history = self.ledger.announced_term().0 > 0 || self.ledger.tenure.is_some();
-        if !self.ledger.is_writable() || !has_history || self.fencing || !self.ledger.leases() {
+        let others_have = || {
+            self.settings().others().any(|m| self.ledger.heartbeat(m).is_some_and(|h| h.announced.is_some()))
+        };
+        let has_history = self.ledger.announced_term().0 > 0 || self.ledger.tenure.is_some() || others_have();
+        if !self.ledger.is_writable() || !has_history || self.fence_blocked() || !self.ledger.leases() {
             return;
         }
-        if self.pause_protects() || self.ledger.lease_stands() || self.waits_for_guard() {
+        if self.ledger.pause_protects() || self.ledger.lease_stands() || self.waits_for_guard() {
             return;
         }
         let term = self.ledger.tenure.unwrap_or_default();
@@ -278,7 +318,7 @@ impl Promoter {
     /// A PostgreSQL that does not answer its own daemon, and that a quorum holds down, is stopped at
     /// once instead of at the lease's end.
     fn give_in_to_quorum(&self, out: &mut Vec<Event>) {
-        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.pause_protects()) else {
+        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.ledger.pause_protects()) else {
             return;
         };
         let own = self.ledger.announced().is_some_and(|a| a.primary == self.ledger.me() && a.term == term);
@@ -287,24 +327,13 @@ impl Promoter {
         }
     }
 
-    /// E8: failure or unknown outcome: fence.
-    fn give_up_promotion(&self, term: Term, ordered: bool, why: FenceReason, out: &mut Vec<Event>) {
-        if self.fencing {
-            return;
-        }
-        if ordered || self.ledger.promotion_ordered == Some(term) {
-            out.push(decided(Decision::FenceOrdered { term, why }));
-        } else {
-            out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
-        }
-    }
-
     // ---- orderly end (L6) -----------------------------------------------------------------
 
     fn stop(&self, out: &mut Vec<Event>) {
         match self.ledger.tenure {
-            Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) => {
-                let pause = PauseId { term, number: self.number + 1, primary: self.ledger.me() };
+            Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) && !self.fencing => {
+                let number = self.ledger.next_pause_number(self.number);
+                let pause = PauseId { term, number, primary: self.ledger.me() };
                 out.push(decided(Decision::PauseRequested(pause)));
             }
             _ => out.push(decided(Decision::StopAllowed)),
@@ -332,16 +361,19 @@ impl Promoter {
     pub(super) fn tenure_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
         if let Some((_, lease)) = self.ledger.tenure.zip(self.ledger.lease)
             && !self.fencing
-            && !self.pause_protects()
+            && !self.ledger.pause_protects()
             && self.ledger.leases()
         {
-            out.push((Deadline::LeaseEnds, lease.until));
+            out.push((Deadline::LeaseEnds, lease.until.max(self.fence_again_at)));
         }
         if let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed) {
             out.push((Deadline::PauseEnds, p.ends_at));
         }
-        if let Phase::Promoting { ends_at, .. } = &self.phase {
-            out.push((Deadline::PromotionEnds, *ends_at));
+        if let Phase::Promoting { ends_at, ordered, .. } = &self.phase {
+            // A primary that runs already only waits for its guard: its lease bounds that.
+            if !self.fencing && (*ordered || !self.ledger.is_writable()) {
+                out.push((Deadline::PromotionEnds, (*ends_at).max(self.fence_again_at)));
+            }
         }
     }
 }

@@ -249,6 +249,11 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             "adoption forwarded",
             format!("{me} passes the operator's wish on to {}", w.name(*to)),
         ),
+        Decision::ResumeRepeated { to, pause } => told(
+            Level::Info,
+            "resume repeated",
+            format!("{me} tells {} again that the pause of term {} is over", w.name(*to), pause.term),
+        ),
         Decision::RosterShared { to, roster } => told(
             Level::Info,
             "roster shared",

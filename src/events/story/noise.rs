@@ -135,6 +135,7 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         Decision::RosterAccepted { to, roster, .. } => repeats("roster accepted", *to, roster),
         Decision::RosterProposed(roster) => repeats("roster proposed", nobody, roster),
         Decision::RosterShared { to, roster } => repeats("roster shared", *to, roster),
+        Decision::ResumeRepeated { to, pause } => repeats("resume repeated", *to, pause),
         Decision::HistoryShared { to, history } => repeats("history shared", *to, history),
         Decision::TestimonyRequested { about, .. } => repeats("testimony asked", nobody, about),
         Decision::Testified { to, testimony } => repeats("testified", *to, &testimony_key(testimony)),

@@ -1,0 +1,95 @@
+//! Clusters, faults and expectations of the hand-written simulations.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part")]
+
+use pgfo::cluster::{Fault, Outcome, Scenario, ScenarioMember, TimedFault, World, run_with_story};
+use pgfo::core::MemberId;
+
+pub const A: MemberId = MemberId(0);
+pub const B: MemberId = MemberId(1);
+pub const C: MemberId = MemberId(2);
+
+pub fn data() -> ScenarioMember {
+    ScenarioMember::default()
+}
+
+pub fn witness() -> ScenarioMember {
+    ScenarioMember { witness: true, ..data() }
+}
+
+pub fn priority(priority: u32) -> ScenarioMember {
+    ScenarioMember { priority, ..data() }
+}
+
+pub fn scenario(members: Vec<ScenarioMember>, faults: Vec<(u64, Fault)>) -> Scenario {
+    Scenario {
+        name: "hand-written".to_owned(),
+        members,
+        faults: faults.into_iter().map(|(at_ms, fault)| TimedFault { at_ms, fault }).collect(),
+        heal_at_ms: 90_000,
+        end_at_ms: 180_000,
+        rebuild_ms: None,
+        ..Scenario::default()
+    }
+}
+
+/// Nothing more happens after the failover.
+pub fn short(scenario: Scenario) -> Scenario {
+    Scenario { heal_at_ms: 40_000, end_at_ms: 60_000, ..scenario }
+}
+
+pub fn three() -> Vec<ScenarioMember> {
+    vec![data(), data(), data()]
+}
+
+pub fn with_witness() -> Vec<ScenarioMember> {
+    vec![data(), data(), witness()]
+}
+
+/// Plays a scenario on several seeds; every invariant must hold, and `expect` too.
+pub fn play(scenario: &Scenario, expect: impl Fn(&Outcome, &World)) {
+    play_seeds(scenario, 8, expect);
+}
+
+pub fn play_seeds(scenario: &Scenario, seeds: u64, expect: impl Fn(&Outcome, &World)) {
+    for seed in 0..seeds {
+        let scenario = Scenario { seed, ..scenario.clone() };
+        let (outcome, world) = run_with_story(&scenario);
+        if let Some(b) = &outcome.broken {
+            panic!("seed {seed}: {} broke at {:?}: {}\n{}", b.id, b.at, b.how, tail(&outcome));
+        }
+        expect(&outcome, &world);
+    }
+}
+
+pub fn tail(outcome: &Outcome) -> String {
+    let from = outcome.story.len().saturating_sub(60);
+    outcome.story[from..].join("\n")
+}
+
+/// The instants at which lines with this text were told, in milliseconds.
+pub fn when(outcome: &Outcome, text: &str) -> Vec<f64> {
+    let at = |line: &String| line.trim().split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
+    outcome.story.iter().filter(|l| l.contains(text)).filter_map(at).map(|s| s * 1e3).collect()
+}
+
+#[track_caller]
+pub fn once_within(outcome: &Outcome, text: &str, from_ms: f64, within_ms: f64) {
+    let all = when(outcome, text);
+    let fits = all.len() == 1 && all[0] >= from_ms && all[0] <= from_ms + within_ms;
+    assert!(fits, "{text:?} at {all:?}, wanted once within {within_ms} ms from {from_ms}\n{}", tail(outcome));
+}
+
+#[track_caller]
+pub fn never(outcome: &Outcome, text: &str) {
+    let all = when(outcome, text);
+    assert!(all.is_empty(), "{text:?} at {all:?}\n{}", tail(outcome));
+}
+
+#[track_caller]
+pub fn some(outcome: &Outcome, text: &str) {
+    assert!(!when(outcome, text).is_empty(), "no {text:?}\n{}", tail(outcome));
+}
+
+pub fn writers(world: &World) -> Vec<MemberId> {
+    world.writers()
+}
