@@ -91,6 +91,8 @@ struct Tools {
     config: OperatorConfig,
     session: Rc<Mutex<Session>>,
     upstream: Rc<RefCell<Option<UpstreamSettings>>>,
+    /// What [`SAVED_UPSTREAM`] holds, as far as this process wrote it.
+    saved: Rc<RefCell<String>>,
     winner: Option<Announcement>,
     observer: Observer,
     logger: Logger,
@@ -124,6 +126,7 @@ impl PostgresOperator {
                     config,
                     session: Rc::new(Mutex::new(session)),
                     upstream: Rc::default(),
+                    saved: Rc::default(),
                     winner,
                     observer,
                     logger,
@@ -353,14 +356,27 @@ impl Tools {
         Instant::now() + length
     }
 
-    /// Keeps one connection to the local PostgreSQL open and warm.
+    /// Keeps one connection to the local PostgreSQL open and warm, and what a freeze would have to save
+    /// first saved: a failover has no time for either.
     async fn keep_session_open(&self) {
         loop {
-            if let Ok(mut session) = self.session.try_lock() {
-                // Failing is normal while PostgreSQL is down; the probes tell.
-                let _ = session.ensure_open(self.until(LOOK_TIMEOUT)).await;
+            let mut session = self.session.lock().await;
+            let opened = session.ensure_open(self.until(LOOK_TIMEOUT)).await;
+            // Failing is normal while PostgreSQL is down; the probes tell.
+            if opened.is_err() {
+                drop(session);
+                tokio::time::sleep(LOOK_TIMEOUT).await;
+                continue;
             }
-            tokio::time::sleep(LOOK_TIMEOUT).await;
+            let settings = session.read_upstream_settings(self.until(LOOK_TIMEOUT)).await;
+            let ended = session.ended();
+            drop(session);
+            if let Outcome::Done(settings) = settings {
+                if let Err(why) = self.save_upstream(&settings).await {
+                    warn!(self.logger, "a freeze will have to save the upstream settings itself"; "why" => why);
+                }
+            }
+            ended.await;
         }
     }
 
@@ -435,17 +451,36 @@ impl Tools {
         if conninfo.is_empty() {
             return Ok(());
         }
-        let path = self.config.log_dir.join(SAVED_UPSTREAM);
-        let text = format!(
-            "primary_conninfo = {conninfo}\nrestore_command = {}\nwal_retrieve_retry_interval = {}\n",
-            settings.restore_command.value, settings.wal_retrieve_retry_interval.value
-        );
-        write_private(&path, &text).map_err(|e| format!("can't save {}: {e}", path.display()))?;
+        self.save_upstream(&settings).await?;
         let environment = crate::postgres::Environment::of_process();
         let redacted = ConnInfo::parse(&conninfo, &environment)
             .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
         *self.upstream.borrow_mut() = Some(settings);
         self.observer.tell(Observation::UpstreamRecorded { primary_conninfo: redacted }).await;
+        Ok(())
+    }
+
+    /// Writes the settings beside the log, unless this process has written these very ones.
+    async fn save_upstream(&self, settings: &UpstreamSettings) -> Result<(), String> {
+        let conninfo = &settings.primary_conninfo.value;
+        // Frozen already, or a primary: what was saved before is the only copy.
+        if conninfo.is_empty() {
+            return Ok(());
+        }
+        let path = self.config.log_dir.join(SAVED_UPSTREAM);
+        let text = format!(
+            "primary_conninfo = {conninfo}\nrestore_command = {}\nwal_retrieve_retry_interval = {}\n",
+            settings.restore_command.value, settings.wal_retrieve_retry_interval.value
+        );
+        if *self.saved.borrow() == text {
+            return Ok(());
+        }
+        let place = path.display().to_string();
+        let copy = text.clone();
+        let written = tokio::task::spawn_blocking(move || write_private(&path, &copy)).await;
+        let written = written.map_err(std::io::Error::other).and_then(|written| written);
+        written.map_err(|e| format!("can't save {place}: {e}"))?;
+        *self.saved.borrow_mut() = text;
         Ok(())
     }
 
@@ -749,5 +784,7 @@ fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    std::fs::rename(&temporary, path)?;
+    let directory = path.parent().unwrap_or(std::path::Path::new("."));
+    std::fs::File::open(directory)?.sync_all()
 }
