@@ -1,12 +1,13 @@
 //! The Sequencer: stamps observations, delivers them to every role in lock-step, appends each batch
 //! to the log, and lets the hands act once it is as durable as it must be (S5). It decides nothing.
 
+use super::appender::{Appender, Waiting};
 use super::clock::ClockHandle;
 use super::hands::Hands;
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
 use crate::events::{
-    Actor as ActorName, Decision, Durability, Event, EventLog, Observation, Receipt, Record, Settings,
+    Actor as ActorName, Decision, Durability, Event, EventLog, Observation, Record, Settings,
 };
 use crate::os;
 use actix::prelude::*;
@@ -67,7 +68,7 @@ pub struct Sequencer {
     logger: Logger,
     teller: Box<dyn FnMut(&Record, &Settings)>,
     hands: Hands,
-    waiting: mpsc::Sender<(Receipt, Vec<Effect>)>,
+    appender: Appender,
     stored: watch::Receiver<Seq>,
     /// A first grant whose flush is awaited: until then no renewal overtakes it (L5).
     grant_pending: Option<Seq>,
@@ -105,6 +106,7 @@ impl Sequencer {
             let hands = hands(ctx.address());
             let (waiting, queue) = mpsc::channel(WAITING_MAX);
             let (stored_in, stored) = watch::channel(Seq(config.next.0 - 1));
+            let appender = Appender::new(config.log.clone(), waiting, config.logger.clone());
             actix::spawn(perform_in_order(queue, stored_in, hands.clone(), config.logger.clone()));
             Self {
                 log: config.log,
@@ -115,7 +117,7 @@ impl Sequencer {
                 logger: config.logger,
                 teller: config.teller,
                 hands,
-                waiting,
+                appender,
                 stored,
                 grant_pending: None,
             }
@@ -154,22 +156,10 @@ impl Sequencer {
             ordered = rest;
         }
         let durability = if highest == Urgency::Durable { Durability::Flushed } else { Durability::Buffered };
-        match self.log.append(batch, durability) {
-            Ok(receipt) => {
-                for effect in now {
-                    self.hands.perform(effect, last);
-                }
-                if self.waiting.try_send((receipt, ordered)).is_err() {
-                    crit!(self.logger, "the queue of effects is full"; "bound" => WAITING_MAX);
-                    std::process::exit(70);
-                }
-            }
-            Err(refused) => {
-                // The order of the log can't be kept any more: the log restores everything.
-                crit!(self.logger, "the log takes no more records"; "why" => %refused);
-                std::process::exit(70);
-            }
+        for effect in now {
+            self.hands.perform(effect, last);
         }
+        self.appender.append(batch, durability, ordered);
     }
 
     fn held_back(&self, record: &Record) -> bool {
@@ -179,7 +169,7 @@ impl Sequencer {
 
 /// Performs effects in order, each batch's once it is as durable as it must be.
 async fn perform_in_order(
-    mut queue: mpsc::Receiver<(Receipt, Vec<Effect>)>,
+    mut queue: mpsc::Receiver<Waiting>,
     stored: watch::Sender<Seq>,
     hands: Hands,
     logger: Logger,
@@ -210,8 +200,14 @@ impl Handler<Observe> for Sequencer {
     fn handle(&mut self, message: Observe, _: &mut Context<Self>) -> Self::Result {
         let event = Event::Observed(message.observation);
         let batch = Batch::begin(self.next, os::boot_now(), os::wall_now(), message.actor.number(), event);
-        let work =
-            deliver(batch, self.roles.clone(), self.log.clone(), self.stored.clone(), self.logger.clone());
+        let work = deliver(
+            batch,
+            self.roles.clone(),
+            self.log.clone(),
+            self.appender.clone(),
+            self.stored.clone(),
+            self.logger.clone(),
+        );
         AtomicResponse::new(Box::pin(work.into_actor(self).map(|(batch, deadlines), this, _| {
             this.commit(batch);
             this.clock.wait_for(deadlines);
@@ -224,6 +220,7 @@ async fn deliver(
     mut batch: Batch<Event>,
     roles: Vec<(ActorName, Addr<RoleShell>)>,
     log: Arc<EventLog<Event>>,
+    appender: Appender,
     mut stored: watch::Receiver<Seq>,
     logger: Logger,
 ) -> (Vec<Record>, Vec<(crate::events::Deadline, pgfo_replay::BootNanos)>) {
@@ -244,6 +241,7 @@ async fn deliver(
             batch.answer(name.number(), decisions);
             deadlines.extend(waits);
             if failed {
+                appender.release();
                 rebuild(*name, addr, &batch, record.seq, &log, &mut stored, &logger).await;
             }
         }
@@ -292,6 +290,7 @@ impl Handler<GetLog> for Sequencer {
     type Result = MessageResult<GetLog>;
 
     fn handle(&mut self, _: GetLog, _: &mut Context<Self>) -> Self::Result {
+        self.appender.release();
         MessageResult(self.log.clone())
     }
 }
