@@ -2,6 +2,10 @@
 //! thread is woken for several at once: in an idle member that is most of its work. It never reorders,
 //! and never holds back what binds this node or has effects that wait for the log (S5).
 
+#[cfg(feature = "fault-injection")]
+use super::injected::Doom;
+#[cfg(not(feature = "fault-injection"))]
+use super::sequencer::Doom;
 use crate::core::Effect;
 use crate::events::{Durability, Event, EventLog, Receipt, Record};
 use slog::{Logger, crit};
@@ -16,8 +20,12 @@ const HOLD: Duration = Duration::from_millis(250);
 /// Batches held back at most: a busy member gains nothing by holding more.
 const HELD_MAX: usize = 64;
 
-/// A receipt, and what is to be done once it is fulfilled.
-pub(super) type Waiting = (Receipt, Vec<Effect>);
+/// A batch that was handed over, and what is to be done once it is as durable as it must be.
+pub(super) struct Waiting {
+    pub(super) receipt: Receipt,
+    pub(super) effects: Vec<Effect>,
+    pub(super) doom: Doom,
+}
 
 /// The way into the log; cheap to clone.
 #[derive(Clone)]
@@ -35,8 +43,14 @@ impl Appender {
 
     /// Appends a batch; `ordered` is done once it is as durable as asked. Ends the process when the log
     /// takes no more: its order can't be kept any more, and the log restores everything.
-    pub(super) fn append(&self, batch: Vec<Record>, durability: Durability, ordered: Vec<Effect>) {
-        if durability == Durability::Buffered && ordered.is_empty() {
+    pub(super) fn append(
+        &self,
+        batch: Vec<Record>,
+        durability: Durability,
+        ordered: Vec<Effect>,
+        doom: Doom,
+    ) {
+        if durability == Durability::Buffered && ordered.is_empty() && !doom.is_wished() {
             let held = {
                 let mut held = self.held.borrow_mut();
                 held.push(batch);
@@ -55,7 +69,7 @@ impl Appender {
         }
         self.release();
         let receipt = self.hand_over(batch, durability);
-        self.wait_for(receipt, ordered);
+        self.wait_for(Waiting { receipt, effects: ordered, doom });
     }
 
     /// Hands over what is held back. The last one's receipt speaks for all of them.
@@ -63,7 +77,7 @@ impl Appender {
         let held = self.held.take();
         let last = held.into_iter().fold(None, |_, batch| Some(self.hand_over(batch, Durability::Buffered)));
         if let Some(receipt) = last {
-            self.wait_for(receipt, Vec::new());
+            self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
         }
     }
 
@@ -77,8 +91,8 @@ impl Appender {
         }
     }
 
-    fn wait_for(&self, receipt: Receipt, ordered: Vec<Effect>) {
-        if self.waiting.try_send((receipt, ordered)).is_err() {
+    fn wait_for(&self, waiting: Waiting) {
+        if self.waiting.try_send(waiting).is_err() {
             crit!(self.logger, "the queue of effects is full"; "bound" => self.waiting.max_capacity());
             std::process::exit(70);
         }

@@ -5,6 +5,8 @@ mod appender;
 mod clock;
 mod guardian;
 mod hands;
+#[cfg(feature = "fault-injection")]
+mod injected;
 mod operator;
 mod peers;
 mod postmaster;
@@ -20,4 +22,4 @@ pub use peers::{Envelope, listen_to_peers};
 pub use postmaster::watch_postmaster;
 pub use prober::{HeartbeatProber, Massage, ProbeTargets, Retime, WatchPrimary};
 pub use role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
-pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig};
+pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig, Teller};

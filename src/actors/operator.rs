@@ -557,10 +557,10 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome) {
-                if !a.in_recovery {
-                    return Ok(());
-                }
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && !a.in_recovery
+            {
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 let why = "promote_command succeeded, but PostgreSQL is still in recovery".to_owned();
@@ -635,12 +635,11 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome) {
-                if let Some(t) =
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && let Some(t) =
                     a.timeline.filter(|t| a.streaming && timeline.is_none_or(|wanted| wanted == *t))
-                {
-                    return FollowOutcome::Streaming { timeline: t, lsn: a.received };
-                }
+            {
+                return FollowOutcome::Streaming { timeline: t, lsn: a.received };
             }
             if Instant::now() >= deadline {
                 let why =
@@ -674,10 +673,10 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome) {
-                if a.lsn().is_some_and(|lsn| lsn >= until) {
-                    return FollowOutcome::Streaming { timeline, lsn: a.lsn() };
-                }
+            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+                && a.lsn().is_some_and(|lsn| lsn >= until)
+            {
+                return FollowOutcome::Streaming { timeline, lsn: a.lsn() };
             }
             if Instant::now() >= deadline {
                 return FollowOutcome::Unknown { why: format!("{until} was not reached in time") };

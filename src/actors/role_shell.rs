@@ -162,21 +162,8 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
-/// With the feature, `PGFO_PANIC=voter:VoteRequested` makes that role panic on the first record whose
-/// event's name contains the word; `voter:VoteRequested:9` on the first nine.
 #[cfg(feature = "fault-injection")]
-fn inject_fault(name: ActorName, record: &Record) {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static DONE: AtomicU32 = AtomicU32::new(0);
-    let Ok(wish) = std::env::var("PGFO_PANIC") else { return };
-    let mut parts = wish.split(':');
-    let (role, word) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    let times: u32 = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
-    let wanted = name.name().replace(' ', "-") == role && format!("{:?}", record.event).contains(word);
-    if wanted && DONE.fetch_add(1, Ordering::Relaxed) < times {
-        panic!("a fault was injected into the {}", name.name());
-    }
-}
+use super::injected::panic_if_wished as inject_fault;
 
 #[cfg(not(feature = "fault-injection"))]
 const fn inject_fault(_: ActorName, _: &Record) {}

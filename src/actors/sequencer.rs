@@ -4,6 +4,8 @@
 use super::appender::{Appender, Waiting};
 use super::clock::ClockHandle;
 use super::hands::Hands;
+#[cfg(feature = "fault-injection")]
+use super::injected::{Doom, Step};
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
 use crate::events::{
@@ -19,6 +21,9 @@ use tokio::sync::{mpsc, watch};
 /// Batches whose effects wait for the disk. A stalled disk holds them back; more than this many binding
 /// decisions cannot be outstanding in a sane cluster.
 const WAITING_MAX: usize = 4096;
+
+/// Tells records to people.
+pub type Teller = Box<dyn FnMut(&Record, &Settings)>;
 
 /// Something was observed.
 #[derive(Message)]
@@ -55,7 +60,7 @@ pub struct SequencerConfig {
     /// The text log.
     pub logger: Logger,
     /// Tells each record to people.
-    pub teller: Box<dyn FnMut(&Record, &Settings)>,
+    pub teller: Teller,
 }
 
 /// The actor.
@@ -66,7 +71,7 @@ pub struct Sequencer {
     ledger: Ledger,
     clock: ClockHandle,
     logger: Logger,
-    teller: Box<dyn FnMut(&Record, &Settings)>,
+    teller: Teller,
     hands: Hands,
     appender: Appender,
     stored: watch::Receiver<Seq>,
@@ -156,10 +161,13 @@ impl Sequencer {
             ordered = rest;
         }
         let durability = if highest == Urgency::Durable { Durability::Flushed } else { Durability::Buffered };
+        let doom = Doom::of(&batch);
+        doom.strike(Step::Before);
         for effect in now {
             self.hands.perform(effect, last);
         }
-        self.appender.append(batch, durability, ordered);
+        self.appender.append(batch, durability, ordered, doom);
+        doom.strike(Step::Appended);
     }
 
     fn held_back(&self, record: &Record) -> bool {
@@ -174,14 +182,16 @@ async fn perform_in_order(
     hands: Hands,
     logger: Logger,
 ) {
-    while let Some((receipt, effects)) = queue.recv().await {
+    while let Some(Waiting { receipt, effects, doom }) = queue.recv().await {
         match receipt.await {
             Ok(seq) => {
+                doom.strike(Step::Stored);
                 // Nobody listens at shutdown.
                 let _ = stored.send(seq);
                 for effect in effects {
                     hands.perform(effect, seq);
                 }
+                doom.strike(Step::After);
             }
             Err(why) => {
                 error!(logger, "a batch was not stored; its effects are not performed"; "why" => %why)
@@ -299,4 +309,30 @@ impl Handler<Ping> for Sequencer {
     type Result = ();
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+/// Without the feature `fault-injection` nothing is injected.
+#[cfg(not(feature = "fault-injection"))]
+enum Step {
+    Before,
+    Appended,
+    Stored,
+    After,
+}
+
+#[cfg(not(feature = "fault-injection"))]
+#[derive(Clone, Copy)]
+pub(super) struct Doom;
+
+#[cfg(not(feature = "fault-injection"))]
+impl Doom {
+    pub(super) const fn of(_: &[Record]) -> Self {
+        Self
+    }
+
+    pub(super) const fn is_wished(self) -> bool {
+        false
+    }
+
+    const fn strike(self, _: Step) {}
 }

@@ -19,10 +19,16 @@ enum Command {
     Daemon(cli::daemon::DaemonArgs),
     /// Shows the members: exit 0 healthy, 1 degraded, 2 no primary.
     Status(cli::status::StatusArgs),
+    /// Re-derives every decision from event logs, and tells their story.
+    Replay(cli::replay::ReplayArgs),
     /// Makes a member the primary of the next term.
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
     Guard(cli::guard::GuardArgs),
+    /// Starts, stops or reloads the PostgreSQL beside the daemon.
+    Postgres(cli::postgres::PostgresArgs),
+    /// Rehearses failures: a simulated cluster over the very code that decides.
+    Simulate(cli::simulate::SimulateArgs),
     /// Makes and shows the cluster's certificates.
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
@@ -36,8 +42,11 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Daemon(args) => cli::daemon::run(args),
         Command::Status(args) => cli::status::run(args),
+        Command::Replay(args) => cli::replay::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
+        Command::Postgres(args) => cli::postgres::run(args),
+        Command::Simulate(args) => cli::simulate::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
         Command::Bench(args) => cli::bench::run(args),

@@ -47,19 +47,29 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<Exit> {
         })?;
         return Ok(Exit::Ok);
     }
+    decide(&config, args.dry_run)?;
+    Ok(Exit::Ok)
+}
+
+/// L9: seals, unless this member holds a standing lease or the cluster has no history; says why.
+///
+/// # Errors
+/// When the seal can't be looked at or written: PostgreSQL must then not start.
+pub(super) fn decide(config: &Config, dry_run: bool) -> anyhow::Result<()> {
+    let Some(postgres) = &config.postgres else { return Ok(()) };
     let data = &postgres.data_directory;
     if config.fencing.mode == FencingMode::Off {
         anstream::println!("fencing is off: PostgreSQL starts as it is");
-        return Ok(Exit::Ok);
+        return Ok(());
     }
     if seal::is_sealed(data).with_context(|| format!("looking for standby.signal in {}", data.display()))? {
         anstream::println!("standby.signal is there: PostgreSQL starts in recovery");
-        return Ok(Exit::Ok);
+        return Ok(());
     }
-    let (unsealed, why) = ask(&config);
+    let (unsealed, why) = ask(config);
     if unsealed {
         anstream::println!("PostgreSQL may start as a primary: {why}");
-    } else if args.dry_run {
+    } else if dry_run {
         anstream::println!("PostgreSQL would be sealed, to start read-only: {why}");
     } else {
         seal::seal(data).with_context(|| format!("sealing {}", data.display()))?;
@@ -69,7 +79,7 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<Exit> {
             config.node.name
         );
     }
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 /// Whoever can't say that a lease stands, says that none does.

@@ -8,10 +8,15 @@ pub mod demo;
 pub mod exit;
 pub mod guard;
 pub mod logging;
+pub mod postgres;
+pub mod replay;
+pub mod simulate;
 pub mod status;
 
 /// The control socket's name in the run directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
+/// A link in the log's directory to the control socket of the daemon that holds the log.
+pub const LIVE_LOG_LINK: &str = "control";
 
 use crate::config::Config;
 use crate::control::Client;

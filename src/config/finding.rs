@@ -53,7 +53,7 @@ impl fmt::Display for Finding {
 #[error("{0}")]
 pub struct ConfigError(pub Finding);
 
-/// Something that works, but that the operator should know. Shown at start and by `pgfo check`.
+/// Something that works, but that the operator should know. Shown at start and by `pgfo daemon --check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning(pub Finding);
 

@@ -155,10 +155,8 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         ),
         Decision::LeaseGranted { to, ask, .. } => unless_me(*to, Message::LeaseGranted(*ask), out),
         Decision::LeaseRefused { to, ask, why } => unless_me(*to, Message::LeaseRefused(*ask, *why), out),
-        Decision::FreezePromised { term, .. } => {
-            if settings.has_postgres() {
-                out.push(Effect::Freeze { term: *term });
-            }
+        Decision::FreezePromised { term, .. } if settings.has_postgres() => {
+            out.push(Effect::Freeze { term: *term });
         }
         Decision::FreezeReported { to, nonce, term, position, electable } => unless_me(
             *to,

@@ -155,19 +155,19 @@ impl EscalationTracker {
                 self.sign_since = None;
                 self.confirmed_started = None;
             }
-            Event::Observed(Observation::ProbeCompleted { target, kind, report, stalled, .. }) => {
-                if self.subject().map(|s| s.0) == Some(*target) {
-                    self.sign_since = match report {
-                        ProbeReport::Alive(_) => self.sign_since.or(Some(now)),
-                        _ => None,
-                    };
-                    let down = matches!(self.classify(*target, *report), Class::Down(_));
-                    if let (Some(e), ProbeKind::Massage(_), true) = (&mut self.escalation, kind, down) {
-                        if stalled.0 > 0 && e.discounted < DISCOUNTED_MAX {
-                            e.discounted += 1;
-                        } else {
-                            e.failed = e.failed.saturating_add(1);
-                        }
+            Event::Observed(Observation::ProbeCompleted { target, kind, report, stalled, .. })
+                if self.subject().map(|s| s.0) == Some(*target) =>
+            {
+                self.sign_since = match report {
+                    ProbeReport::Alive(_) => self.sign_since.or(Some(now)),
+                    _ => None,
+                };
+                let down = matches!(self.classify(*target, *report), Class::Down(_));
+                if let (Some(e), ProbeKind::Massage(_), true) = (&mut self.escalation, kind, down) {
+                    if stalled.0 > 0 && e.discounted < DISCOUNTED_MAX {
+                        e.discounted += 1;
+                    } else {
+                        e.failed = e.failed.saturating_add(1);
                     }
                 }
             }
@@ -220,11 +220,11 @@ impl Machine for EscalationTracker {
                 self.suspect(ProbeReport::Failed(ProbeFailure::ReceiverLost), out);
             }
             // The kernel said so: no massage brings a process back.
-            Event::Observed(Observation::PostmasterGone { .. }) if primary == me => {
-                if self.ledger.verdict != Verdict::ConfirmedDown {
-                    let seen = ProbeReport::Failed(ProbeFailure::PostmasterGone);
-                    self.change(Verdict::Unreachable, Some(seen), out);
-                }
+            Event::Observed(Observation::PostmasterGone { .. })
+                if primary == me && self.ledger.verdict != Verdict::ConfirmedDown =>
+            {
+                let seen = ProbeReport::Failed(ProbeFailure::PostmasterGone);
+                self.change(Verdict::Unreachable, Some(seen), out);
             }
             Event::Observed(Observation::FenceCompleted(o))
                 if o.nothing_left && (o.sealed || !self.ledger.leases()) =>
@@ -247,10 +247,11 @@ impl Machine for EscalationTracker {
                 }
             }
             Event::Observed(Observation::DeadlinePassed(Deadline::MassageDue)) => {
-                if let Some(e) = &self.escalation {
-                    if self.ledger.now >= e.next_at && e.ordered < self.massages_needed(e) {
-                        self.order_massage(e.ordered + 1, out);
-                    }
+                if let Some(e) = &self.escalation
+                    && self.ledger.now >= e.next_at
+                    && e.ordered < self.massages_needed(e)
+                {
+                    self.order_massage(e.ordered + 1, out);
                 }
             }
             Event::Decided(Decision::SuspicionRaised { .. }) => self.order_massage(1, out),
@@ -259,10 +260,10 @@ impl Machine for EscalationTracker {
     }
 
     fn deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
-        if let Some(e) = &self.escalation {
-            if e.ordered < self.massages_needed(e) {
-                out.push((Deadline::MassageDue, e.next_at));
-            }
+        if let Some(e) = &self.escalation
+            && e.ordered < self.massages_needed(e)
+        {
+            out.push((Deadline::MassageDue, e.next_at));
         }
     }
 }

@@ -136,6 +136,9 @@ pub struct Ledger {
     pub term_frozen: Term,
     /// The standing promise.
     pub promise: Option<Promise>,
+    /// The record of the last grant or vote that had to be flushed; until it is known to be, every
+    /// grant has to be (L5): a renewal must not overtake the promise it renews.
+    pub bound_at: Seq,
     /// Every term up to this one was released or superseded (L8).
     pub released: Term,
     /// The longest promise ever asked (L4).
@@ -186,6 +189,7 @@ impl Ledger {
             freeze: None,
             term_frozen: Term(0),
             promise: None,
+            bound_at: Seq(0),
             released: Term(0),
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
@@ -456,10 +460,10 @@ impl Ledger {
         if self.quarantined {
             return Err(Unelectable::Quarantined);
         }
-        if let Some(behind_bytes) = self.behind_bytes() {
-            if self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max) {
-                return Err(Unelectable::Lagging { behind_bytes });
-            }
+        if let Some(behind_bytes) = self.behind_bytes()
+            && self.settings.lag_bytes_max.is_some_and(|max| behind_bytes > max)
+        {
+            return Err(Unelectable::Lagging { behind_bytes });
         }
         if !self.settings.automatic {
             return Err(Unelectable::Manual);
@@ -513,6 +517,10 @@ impl Ledger {
     /// announced primary can be followed as it is.
     #[must_use]
     pub fn past_fork_bytes(&self) -> Option<u64> {
+        if self.diverged() {
+            // E3: its data may be on a line that nobody announced, though under a number that looks right.
+            return None;
+        }
         let newest = self.announced()?;
         let lsn = self.answer()?.lsn()?;
         let mine = self.lineage?;
@@ -541,6 +549,11 @@ impl Ledger {
         if let Event::Observed(Observation::ProcessStarted(_)) = &record.event {
             // What was read back from the disk is durable.
             self.flushed = Seq(record.seq.0.saturating_sub(1));
+        }
+        if let Event::Decided(Decision::LeaseGranted { first: true, .. } | Decision::VoteGranted { .. }) =
+            &record.event
+        {
+            self.bound_at = record.seq;
         }
         match &record.event {
             Event::Observed(o) => self.observe(o),
@@ -599,14 +612,23 @@ impl Ledger {
                     f.outcome = Some(outcome);
                 }
             }
-            Observation::PromotionCompleted { outcome, .. } => {
-                if let crate::events::PromotionOutcome::Promoted { .. } = outcome {
-                    self.local.sealed = false;
-                    if let Some(a) = &mut self.local.answer {
-                        a.in_recovery = false;
+            Observation::PromotionCompleted { term, outcome, .. } => {
+                use crate::events::PromotionOutcome;
+                match outcome {
+                    PromotionOutcome::Promoted { .. } => {
+                        self.local.sealed = false;
+                        if let Some(a) = &mut self.local.answer {
+                            a.in_recovery = false;
+                        }
                     }
-                } else {
-                    self.promotion_failed_at = Some(self.now);
+                    PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
+                        self.promotion_failed_at = Some(self.now);
+                        // It certainly did not happen: the data is where it was.
+                        if self.promotion_ordered == Some(*term) {
+                            self.promotion_ordered = None;
+                        }
+                    }
+                    PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
@@ -649,6 +671,12 @@ impl Ledger {
     }
 
     fn see_local(&mut self, report: ProbeReport) {
+        if let ProbeReport::Answered(answer) = report {
+            // An orphan's answer that arrives after its postmaster's end shows no life.
+            if self.local.runs == Some(false) && answer.postmaster_started == self.local.last_started {
+                return;
+            }
+        }
         self.local.report = Some(report);
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
@@ -759,12 +787,11 @@ impl Ledger {
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
-            Decision::FollowOrdered { term, .. } => {
+            Decision::FollowOrdered { term, .. }
                 // Attaching to a winner of its term or above ends a freeze promise (E2).
-                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) => {
                     self.freeze = None;
                 }
-            }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.promotion_ordered = None;

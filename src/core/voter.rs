@@ -61,9 +61,11 @@ impl Voter {
         }));
     }
 
-    /// L4, L5: the first grant of a term and a longer one than ever are flushed.
+    /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
+    /// until that is known to be done.
     fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
         ask.duration > self.ledger.promise_longest
+            || self.ledger.bound_at > self.ledger.flushed
             || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
     }
 
@@ -184,10 +186,10 @@ impl Voter {
                 _ => self.report(freeze.candidate, freeze.nonce, term, self.ledger.frozen_position(term)),
             });
         }
-        if let Some((from, ask)) = &self.pending {
-            if ask.ask.term == term {
-                self.vote(*from, ask, out);
-            }
+        if let Some((from, ask)) = &self.pending
+            && ask.ask.term == term
+        {
+            self.vote(*from, ask, out);
         }
     }
 

@@ -30,7 +30,7 @@ impl Witness {
     fn heartbeat(&self) -> Event {
         let l = &self.ledger;
         let lease_left =
-            l.lease_stands().then(|| l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
+            l.lease_stands().then_some(l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
         Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
             announced: l.announced().copied(),
             verdict: l.verdict,
@@ -77,10 +77,10 @@ impl Witness {
 
     fn hear_heartbeat(&self, from: MemberId, h: &Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
-        if let Some(winner) = &h.announced {
-            if winner.term > l.announced_term() {
-                self.learn(winner, out);
-            }
+        if let Some(winner) = &h.announced
+            && winner.term > l.announced_term()
+        {
+            self.learn(winner, out);
         }
         let behind = h.announced.map_or(0, |a| a.term.0) < l.announced_term().0;
         if behind && l.primary() == Some(l.me()) {
@@ -107,15 +107,15 @@ impl Machine for Witness {
             Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
                 out.push(self.heartbeat());
             }
-            Event::Observed(Observation::OperatorRequested(OperatorRequest::Adopt { member })) => {
-                if *member != self.ledger.me() {
-                    let connected = self.ledger.peer(*member).is_some_and(|p| p.connected);
-                    out.push(Event::Decided(if connected {
-                        Decision::AdoptionForwarded { to: *member }
-                    } else {
-                        Decision::AdoptionRefused { why: Refusal::NotRegistered }
-                    }));
-                }
+            Event::Observed(Observation::OperatorRequested(OperatorRequest::Adopt { member }))
+                if *member != self.ledger.me() =>
+            {
+                let connected = self.ledger.peer(*member).is_some_and(|p| p.connected);
+                out.push(Event::Decided(if connected {
+                    Decision::AdoptionForwarded { to: *member }
+                } else {
+                    Decision::AdoptionRefused { why: Refusal::NotRegistered }
+                }));
             }
             Event::Observed(Observation::MessageReceived { from, message, .. }) => match message {
                 Message::Heartbeat(h) => self.hear_heartbeat(*from, h, out),

@@ -136,7 +136,7 @@ impl Builder {
         self
     }
 
-    /// Sets an environment variable of every daemon.
+    /// Sets an environment variable of every daemon; `{dir}` in it becomes the node's directory.
     #[must_use]
     pub fn daemon_environment(mut self, name: &str, value: &str) -> Self {
         self.daemon_environment.push((name.to_owned(), value.to_owned()));

@@ -200,7 +200,9 @@ impl Node {
         let pgfo = self.pgfo.as_ref().ok_or_else(none)?;
         let mut command = self.sandbox.command(&pgfo.program);
         command.current_dir(self.dir()).env(NODE_MARK, self.dir());
-        command.envs(pgfo.environment.iter().map(|(name, value)| (name, value)));
+        let dir = self.dir().to_string_lossy();
+        let variables = pgfo.environment.iter();
+        command.envs(variables.map(|(name, value)| (name, value.replace("{dir}", &dir))));
         Ok(command)
     }
 

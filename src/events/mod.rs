@@ -123,6 +123,7 @@ mod reader;
 mod shared;
 mod source;
 mod store;
+pub mod story;
 mod verify;
 mod walk;
 mod writer;

@@ -1,5 +1,5 @@
 //! The guard's machine: what a request, an instant or a fact about processes means for the deadline
-//! (L6 to L8). Pure: no clock, no I/O; the loop in [`super::run`] performs what it returns.
+//! (L6 to L8). Pure: no clock, no I/O; the loop in `run` performs what it returns.
 
 use super::facts::{Action, Asker, ClientId, Input};
 use super::frame::cut_text;

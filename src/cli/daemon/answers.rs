@@ -1,30 +1,33 @@
 //! What the daemon answers over its control socket, and how it tells records to people.
 
 use super::status;
-use crate::actors::{GetLedger, GetLog, Observer, Sequencer};
+use crate::actors::{GetLedger, GetLog, Observer, Sequencer, Teller};
 use crate::config::{Config, closest};
 use crate::control::{ControlError, Incoming, Replier, Request};
 use crate::core::Ledger;
-use crate::events::{Decision, Event, Observation, OperatorRequest, Record, Settings};
+use crate::events::story::{Level, StoryMemory, tell};
+use crate::events::{Observation, OperatorRequest};
 use actix::Addr;
 use serde_json::json;
-use slog::{Logger, info};
+use slog::Logger;
 use std::io::{self, Write};
 use tokio::sync::mpsc;
 
-/// Returns what tells records to the text log.
-pub(super) fn teller(logger: Logger) -> Box<dyn FnMut(&Record, &Settings)> {
-    Box::new(move |record, _| {
-        if let Event::Decided(decision) = &record.event {
-            if !matches!(
-                decision,
-                Decision::HeartbeatSent(_)
-                    | Decision::LeaseRequested(_)
-                    | Decision::LeaseGranted { .. }
-                    | Decision::LeaseExtended { .. }
-            ) {
-                info!(logger, "{:?}", decision; "record" => record.seq.0);
-            }
+/// Returns what tells records to the text log: the same story that a replay tells.
+pub(super) fn teller(logger: Logger) -> Teller {
+    let mut memory = StoryMemory::new();
+    Box::new(move |record, settings| {
+        let Some(line) = tell(record, settings, &mut memory) else { return };
+        let term = line.term.map(|t| t.0);
+        let values = slog::o!(
+            "kind" => line.subject, "record" => record.seq.0, "cause" => record.cause.map(|c| c.0), "term" => term
+        );
+        let logger = logger.new(values);
+        match line.level {
+            Level::Debug => slog::debug!(logger, "{}", line.text),
+            Level::Info => slog::info!(logger, "{}", line.text),
+            Level::Warning => slog::warn!(logger, "{}", line.text),
+            Level::Critical => slog::crit!(logger, "{}", line.text),
         }
     })
 }

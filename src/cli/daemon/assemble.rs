@@ -141,6 +141,7 @@ pub(super) async fn serve(
     make_run_directory(&config.node.run_directory)?;
     let (_control, asked) = ControlServer::start(&control_path)
         .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
+    link_to_control(&config.log.directory, &control_path, &logger);
     actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone()));
     actix::spawn(
         Guardian {
@@ -160,10 +161,10 @@ pub(super) async fn serve(
     // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
     let _released = running.sequencer.send(GetLog).await;
     drop(running);
-    if let Some(log) = Arc::into_inner(log) {
-        if let Err(why) = log.close() {
-            warn!(logger, "the log was not closed cleanly"; "why" => %why);
-        }
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(why) = log.close()
+    {
+        warn!(logger, "the log was not closed cleanly"; "why" => %why);
     }
     Ok(exit)
 }
@@ -301,6 +302,18 @@ fn make_run_directory(path: &Path) -> anyhow::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(path).with_context(|| format!("making the run directory {}", path.display()))
+}
+
+/// Lets `pgfo replay` of this log find who holds it.
+fn link_to_control(log_dir: &Path, control: &Path, logger: &Logger) {
+    let link = log_dir.join(crate::cli::LIVE_LOG_LINK);
+    let removed = match std::fs::remove_file(&link) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    };
+    if let Err(why) = removed.and_then(|()| std::os::unix::fs::symlink(control, &link)) {
+        warn!(logger, "the log's link to the control socket can't be made"; "link" => %link.display(), "why" => %why);
+    }
 }
 
 fn link_config(config: &Config, process: &ProcessIdentity) -> anyhow::Result<LinkConfig> {

@@ -58,6 +58,6 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<Exit> {
     // A process in the data directory would count as PostgreSQL's and be killed by a fence.
     std::env::set_current_dir("/").context("changing to the root directory")?;
     let system = actix::System::new();
-    let exit = system.block_on(assemble::serve(config, path, logger, guard));
-    exit
+
+    system.block_on(assemble::serve(config, path, logger, guard))
 }

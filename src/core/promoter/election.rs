@@ -21,17 +21,17 @@ impl Promoter {
         match observation {
             Observation::FreezeCompleted { term: frozen_term, .. } => {
                 let patience = self.after(self.settings().testimony_timeout);
-                if let Phase::Freezing { term, ends_at, .. } = &mut self.phase {
-                    if term == frozen_term {
-                        *ends_at = (*ends_at).min(patience);
-                    }
+                if let Phase::Freezing { term, ends_at, .. } = &mut self.phase
+                    && term == frozen_term
+                {
+                    *ends_at = (*ends_at).min(patience);
                 }
             }
             Observation::GuardReported(GuardReport::Armed { term: armed_term, until }) if *until > now => {
-                if let Phase::Promoting { term, armed, .. } = &mut self.phase {
-                    if term == armed_term {
-                        *armed = true;
-                    }
+                if let Phase::Promoting { term, armed, .. } = &mut self.phase
+                    && term == armed_term
+                {
+                    *armed = true;
                 }
             }
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
@@ -77,10 +77,10 @@ impl Promoter {
             {
                 answers.insert(from, FreezeAnswer::Refused(*why));
             }
-            (Message::VoteGranted(echo), Phase::Standing { ask, granted, .. }) if echo == ask => {
-                if !granted.contains(&from) {
-                    granted.push(from);
-                }
+            (Message::VoteGranted(echo), Phase::Standing { ask, granted, .. })
+                if echo == ask && !granted.contains(&from) =>
+            {
+                granted.push(from);
             }
             (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if echo == ask => {
                 refused.insert(from, *why);
@@ -128,10 +128,10 @@ impl Promoter {
                 self.phase = Phase::Freezing { term: *term, ends_at, answers: BTreeMap::new() };
             }
             Decision::FreezeRefused { to, term, why, .. } if *to == me => {
-                if let Phase::Freezing { term: t, answers, .. } = &mut self.phase {
-                    if t == term {
-                        answers.insert(me, FreezeAnswer::Refused(*why));
-                    }
+                if let Phase::Freezing { term: t, answers, .. } = &mut self.phase
+                    && t == term
+                {
+                    answers.insert(me, FreezeAnswer::Refused(*why));
                 }
             }
             Decision::VoteRequested(ask) => {
@@ -145,17 +145,18 @@ impl Promoter {
                 };
             }
             Decision::VoteGranted { candidate, ask: asked, .. } if *candidate == me => {
-                if let Phase::Standing { ask, granted, .. } = &mut self.phase {
-                    if ask == asked && !granted.contains(&me) {
-                        granted.push(me);
-                    }
+                if let Phase::Standing { ask, granted, .. } = &mut self.phase
+                    && ask == asked
+                    && !granted.contains(&me)
+                {
+                    granted.push(me);
                 }
             }
             Decision::VoteRefused { candidate, ask: asked, why } if *candidate == me => {
-                if let Phase::Standing { ask, refused, .. } = &mut self.phase {
-                    if ask == asked {
-                        refused.insert(me, *why);
-                    }
+                if let Phase::Standing { ask, refused, .. } = &mut self.phase
+                    && ask == asked
+                {
+                    refused.insert(me, *why);
                 }
             }
             Decision::CandidacyYielded { .. } => {
@@ -631,10 +632,10 @@ impl Promoter {
     }
 
     fn end_candidacy(&self, out: &mut Vec<Event>) {
-        if let Phase::Standing { ask, granted, refused, ends_at, .. } = &self.phase {
-            if self.now() >= *ends_at {
-                self.give_up(ask, granted, refused, out);
-            }
+        if let Phase::Standing { ask, granted, refused, ends_at, .. } = &self.phase
+            && self.now() >= *ends_at
+        {
+            self.give_up(ask, granted, refused, out);
         }
     }
 
@@ -776,10 +777,10 @@ impl Promoter {
 
     /// A winner that can't be guarded must not promote: the term ends here.
     fn guard_refused(&self, term: Term, out: &mut Vec<Event>) {
-        if let Phase::Promoting { term: t, ordered: false, .. } = &self.phase {
-            if *t == term {
-                out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
-            }
+        if let Phase::Promoting { term: t, ordered: false, .. } = &self.phase
+            && *t == term
+        {
+            out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
         }
     }
 

@@ -78,10 +78,19 @@ impl Promoter {
             out.push(decided(Decision::LineageConfirmed(winner.lineage)));
             return;
         }
-        if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term) {
-            if self.now() < f.due_at {
-                return;
-            }
+        if right_timeline && self.cannot_have_made(winner.lineage.timeline) {
+            // Rebuilt by the operator: data past the fork is never streamed to on the winner's timeline.
+            out.push(decided(if frozen {
+                Decision::FollowOrdered { term: winner.term, primary: winner.primary }
+            } else {
+                Decision::LineageConfirmed(winner.lineage)
+            }));
+            return;
+        }
+        if let Some(f) = self.following.as_ref().filter(|f| f.term == winner.term)
+            && self.now() < f.due_at
+        {
+            return;
         }
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
@@ -93,6 +102,13 @@ impl Promoter {
         }
     }
 
+    /// E3: timeline numbers collide. A member's own data is on its lineage's timeline, or on the next
+    /// one, if it ordered a promotion that was not announced; a higher one came from elsewhere.
+    fn cannot_have_made(&self, timeline: crate::core::Timeline) -> bool {
+        let own = u32::from(self.ledger.diverged());
+        self.ledger.lineage.is_some_and(|mine| mine.timeline.0 + own < timeline.0)
+    }
+
     /// While this member stands or promotes, it does not attach to an older primary.
     fn election_in_the_way(&self) -> bool {
         !matches!(self.phase, super::Phase::Idle | super::Phase::Asking { .. } | super::Phase::Planned { .. })
@@ -100,10 +116,11 @@ impl Promoter {
     }
 
     pub(super) fn follow_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
-        if let Some(f) = &self.following {
-            if f.due_at > self.now() && !f.refused {
-                out.push((Deadline::FollowDue, f.due_at));
-            }
+        if let Some(f) = &self.following
+            && f.due_at > self.now()
+            && !f.refused
+        {
+            out.push((Deadline::FollowDue, f.due_at));
         }
     }
 }

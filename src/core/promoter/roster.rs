@@ -9,10 +9,10 @@ impl Promoter {
     pub(super) fn roster_observed(&mut self, observation: &Observation) {
         if let (Some((from, Message::RosterAccepted { number, voted })), Some(p)) =
             (heard(observation), &mut self.proposal)
+            && p.roster.number == *number
+            && from != p.member
         {
-            if p.roster.number == *number && from != p.member {
-                p.accepted.insert(from, *voted);
-            }
+            p.accepted.insert(from, *voted);
         }
     }
 

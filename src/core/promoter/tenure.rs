@@ -17,10 +17,10 @@ impl Promoter {
         }
         self.roster_observed(observation);
         if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
+            && p.pause == *pause
+            && !p.agreed.contains(&from)
         {
-            if p.pause == *pause && !p.agreed.contains(&from) {
-                p.agreed.push(from);
-            }
+            p.agreed.push(from);
         }
         match observation {
             Observation::FenceCompleted(_) => self.fencing = false,
@@ -127,10 +127,11 @@ impl Promoter {
             Observation::DeadlinePassed(Deadline::LeaseEnds) => self.expire(out),
             Observation::DeadlinePassed(Deadline::PauseEnds) => self.refuse_stop(out),
             Observation::DeadlinePassed(Deadline::PromotionEnds) => {
-                if let Phase::Promoting { term, ends_at, ordered, .. } = &self.phase {
-                    if self.now() >= *ends_at && !self.fencing {
-                        self.give_up_promotion(*term, *ordered, FenceReason::PromotionUnknown, out);
-                    }
+                if let Phase::Promoting { term, ends_at, ordered, .. } = &self.phase
+                    && self.now() >= *ends_at
+                    && !self.fencing
+                {
+                    self.give_up_promotion(*term, *ordered, FenceReason::PromotionUnknown, out);
                 }
             }
             Observation::PromotionCompleted { term, outcome, .. } if self.ledger.tenure == Some(*term) => {
@@ -148,10 +149,10 @@ impl Promoter {
                 }
             }
             Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
-            Observation::GuardReported(GuardReport::StoodDown) => {
-                if self.pausing.as_ref().is_some_and(|p| p.confirmed) {
-                    out.push(decided(Decision::StopAllowed));
-                }
+            Observation::GuardReported(GuardReport::StoodDown)
+                if self.pausing.as_ref().is_some_and(|p| p.confirmed) =>
+            {
+                out.push(decided(Decision::StopAllowed));
             }
             Observation::MessageReceived { message, .. } => match message {
                 Message::LeaseGranted(_) => self.extend(out),
@@ -308,10 +309,12 @@ impl Promoter {
     }
 
     pub(super) fn tenure_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
-        if let Some((_, lease)) = self.ledger.tenure.zip(self.ledger.lease) {
-            if !self.fencing && !self.pause_protects() && self.ledger.leases() {
-                out.push((Deadline::LeaseEnds, lease.until));
-            }
+        if let Some((_, lease)) = self.ledger.tenure.zip(self.ledger.lease)
+            && !self.fencing
+            && !self.pause_protects()
+            && self.ledger.leases()
+        {
+            out.push((Deadline::LeaseEnds, lease.until));
         }
         if let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed) {
             out.push((Deadline::PauseEnds, p.ends_at));

@@ -1,0 +1,354 @@
+//! The daemon of a simulated member: steps the roles, keeps the log, flushes, performs what is durable,
+//! crashes and recovers. The order of append, flush and effect is DESIGN section 2's.
+
+use super::draw::Domain;
+use super::fact::{Fact, is_of_interest};
+use super::node::{Daemon, Node, Waiting};
+use super::queue::{Event, Happening, Run};
+use super::role::{SimRole, sim_roles};
+use super::time::SimNanos;
+use super::world::World;
+use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
+use crate::events::{
+    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Observation, ProcessIdentity, ProcessStart,
+    Record,
+};
+use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+use std::collections::VecDeque;
+
+/// Wall clock at the beginning: nobody decides by it.
+const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
+
+/// Folds a log into roles, without deciding anything.
+pub(super) fn fold(node: &Node, records: &[Record]) -> Ensemble<SimRole> {
+    let mut roles = sim_roles(&node.settings);
+    for record in records {
+        roles.evolve(record, None);
+    }
+    roles
+}
+
+impl World {
+    /// Steps a member's roles with one observation, appends the batch, and does what may be done.
+    pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
+        let now = self.now();
+        let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0));
+        let node = &mut self.nodes[usize::from(id.0)];
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        let seq = Seq(node.log.records.len() as u64 + 1);
+        let event = LogEvent::Observed(observation);
+        let batch = Batch::begin(seq, node.clock.boot(now), wall, actor.number(), event);
+        let records = daemon.roles.step(batch);
+        let last = records.last().map_or(seq, |r| r.seq);
+        self.batches += 1;
+
+        let mut at_once = Vec::new();
+        let mut out = Vec::new();
+        for record in &records {
+            let urgency = urgency(&record.event);
+            effects(record, &node.settings, daemon.process.nonce, &mut out);
+            if urgency == Urgency::Durable {
+                daemon.wanted = last;
+            }
+            for effect in out.drain(..) {
+                let sent_by = record.seq;
+                match urgency {
+                    Urgency::Overtakes => at_once.push((sent_by, effect)),
+                    Urgency::InOrder if daemon.waiting.is_empty() => at_once.push((sent_by, effect)),
+                    Urgency::InOrder => daemon.waiting.push_back(Waiting { needs: Seq(0), sent_by, effect }),
+                    Urgency::Durable => daemon.waiting.push_back(Waiting { needs: last, sent_by, effect }),
+                }
+            }
+        }
+        for record in &records {
+            self.note(id, record);
+        }
+        self.node_mut(id).log.records.extend(records);
+        self.flush(id);
+        for (sent_by, effect) in at_once {
+            self.perform(id, sent_by, effect);
+        }
+        self.arm_deadlines(id);
+    }
+
+    fn note(&mut self, id: MemberId, record: &Record) {
+        self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
+            .wrapping_mul(0x517C_C1B7_2722_0A95);
+        let LogEvent::Decided(decision) = &record.event else {
+            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
+                && !matches!(
+                    o,
+                    Observation::HeartbeatDue { .. }
+                        | Observation::MessageReceived {
+                            message: crate::events::Message::Heartbeat(_)
+                                | crate::events::Message::LeaseRequested(_)
+                                | crate::events::Message::LeaseGranted(_),
+                            ..
+                        }
+                        | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
+                        | Observation::GuardReported(GuardReport::Armed { .. })
+                )
+            {
+                let mut text = format!("{o:?}");
+                text.truncate(300);
+                self.tell(|_| format!("m{} saw {text}", id.0));
+            }
+            return;
+        };
+        if matches!(
+            decision,
+            Decision::HeartbeatSent(_)
+                | Decision::LeaseRequested(_)
+                | Decision::LeaseGranted { first: false, .. }
+                | Decision::LeaseExtended { .. }
+        ) {
+            return;
+        }
+        self.hash_into_trace(decision);
+        if self.story.is_some() {
+            let mut text = format!("{decision:?}");
+            text.truncate(600);
+            self.tell(|_| format!("m{} DECIDED {text}", id.0));
+        }
+        if is_of_interest(decision) {
+            self.fact(Fact::Decided { member: id, decision: Box::new(decision.clone()) });
+        }
+        match decision {
+            Decision::RollbackDetected { remembered, .. } => {
+                // The hand that guards the log starts the daemon anew, with a new incarnation (M1).
+                let head = *remembered;
+                let fresh = Incarnation(self.identity(id));
+                let node = self.node_mut(id);
+                node.log.condition = LogFound::TailLost { head };
+                node.log.incarnation = fresh;
+                self.to_daemon(id, Nanos::from_millis(5), Happening::DaemonStops);
+                self.queue.after(Nanos::from_millis(500), Event::StartDaemon(id));
+            }
+            Decision::FollowRefused { .. } => self.plan_rebuild(id),
+            _ => {}
+        }
+    }
+
+    /// Begins a flush, if one is wanted and none is under way.
+    pub(super) fn flush(&mut self, id: MemberId) {
+        let now = self.now();
+        let draws = self.draws;
+        let node = self.node_mut(id);
+        let total = Seq(node.log.records.len() as u64);
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        if daemon.flushing || daemon.wanted.0 <= node.log.flushed as u64 {
+            return;
+        }
+        daemon.flushing = true;
+        let run = daemon.run;
+        let draw = draws.draw(Domain::Flush, &[u64::from(id.0), total.0]);
+        let mut takes = Nanos(draw.between(200, 3_000) * 1_000);
+        if now < node.log.slow.0 {
+            takes = Nanos::from_millis(node.log.slow.1);
+        }
+        let done = now.plus(takes).max(node.log.full_until);
+        self.queue.at(done, Event::Daemon(id, run, Happening::Flushed { upto: total }));
+    }
+
+    /// A flush ended: what waited for it is done, in order.
+    pub(super) fn flushed(&mut self, id: MemberId, upto: Seq) {
+        let node = self.node_mut(id);
+        node.log.flushed = node.log.flushed.max(usize::try_from(upto.0).unwrap_or(usize::MAX));
+        let flushed = node.log.flushed as u64;
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        daemon.flushing = false;
+        let mut ready = Vec::new();
+        while daemon.waiting.front().is_some_and(|w| w.needs.0 <= flushed) {
+            ready.extend(daemon.waiting.pop_front());
+        }
+        for waiting in ready {
+            if waiting.needs.0 > self.node(id).log.flushed as u64 {
+                self.fact(Fact::EffectTooEarly { member: id, what: format!("{:?}", waiting.effect) });
+            }
+            self.perform(id, waiting.sent_by, waiting.effect);
+        }
+        self.flush(id);
+    }
+
+    /// Hands the clock every deadline it does not know yet; each pair once.
+    pub(super) fn arm_deadlines(&mut self, id: MemberId) {
+        let node = &mut self.nodes[usize::from(id.0)];
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        let wanted = daemon.roles.deadlines();
+        daemon.armed.retain(|pair| wanted.contains(pair));
+        for pair in wanted {
+            if !daemon.armed.contains(&pair) {
+                daemon.armed.push(pair);
+                let at = node.clock.instant(pair.1);
+                self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
+            }
+        }
+    }
+
+    // ---- crash and recovery -----------------------------------------------------------------
+
+    /// The daemon's process ends at once; whatever it had not flushed may be lost.
+    pub(super) fn crash_daemon(&mut self, id: MemberId) {
+        let number = self.fresh();
+        let draw = self.draws.draw(Domain::Crash, &[u64::from(id.0), number]);
+        let powered = self.node(id).powered;
+        let node = self.node_mut(id);
+        let Some(daemon) = node.daemon.take() else { return };
+        let folded = fold(node, &node.log.records);
+        let differs = folded
+            .seats()
+            .iter()
+            .zip(daemon.roles.seats())
+            .find(|(a, b)| a.machine != b.machine)
+            .map(|(a, b)| format!("folded {:?}\nlive   {:?}", a.machine, b.machine));
+        let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
+            .filter(|i| node.log.records[*i].cause.is_none())
+            .collect();
+        let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
+        let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
+        node.log.records.truncate(end);
+        node.log.flushed = node.log.records.len();
+        node.promoting = None;
+        self.fact(Fact::DaemonEnded { member: id, differs });
+        self.tell(|_| format!("m{} daemon ended", id.0));
+        for peer in self.scenario.ids().filter(|p| *p != id) {
+            let known = self.node(peer).daemon.as_ref().and_then(|d| d.connected[usize::from(id.0)]);
+            if known == Some(daemon.run) && powered && self.network.both_ways(id, peer) {
+                let gone = Happening::Disconnected { peer: id, refused: true };
+                self.to_daemon(peer, Nanos::from_millis(1), gone);
+            } else if known == Some(daemon.run) {
+                let gone = Happening::Disconnected { peer: id, refused: false };
+                self.to_daemon(peer, Nanos::from_millis(3_000), gone);
+            }
+        }
+    }
+
+    /// systemd starts the daemon; it folds its log.
+    pub(super) fn start_daemon(&mut self, id: MemberId) {
+        let now = self.now();
+        let node = self.node(id);
+        if !node.powered || node.daemon.is_some() || now < node.daemon_down_until {
+            return;
+        }
+        let run = self.fresh();
+        let nonce = self.identity(id);
+        let node = self.node_mut(id);
+        let roles = fold(node, &node.log.records);
+        let term_seen = roles.seats()[2].machine.ledger().term_seen();
+        let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
+        let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
+        node.daemon = Some(Daemon {
+            run,
+            process,
+            roles,
+            waiting: VecDeque::new(),
+            wanted: Seq(0),
+            flushing: false,
+            armed: Vec::new(),
+            connected: vec![None; node.settings.members.len()],
+            frozen_until: SimNanos(0),
+            thawed_at: SimNanos(0),
+        });
+        let start = ProcessStart {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            core_revision: CORE_REVISION,
+            settings: node.settings.clone(),
+            configuration_digest: String::new(),
+            process,
+            log: condition,
+        };
+        self.fact(Fact::DaemonStarted { member: id, term_seen });
+        self.observe(id, Actor::Daemon, Observation::ProcessStarted(Box::new(start)));
+        let node = self.node(id);
+        let armed = node.guard.armed();
+        if let Some((lives, sealed)) = node.postgres.as_ref().map(|p| (p.lives(), p.signal)) {
+            let present = Observation::GuardReported(GuardReport::Present { armed });
+            self.observe(id, Actor::PostgresOperator, present);
+            let seen = if lives {
+                Observation::PostmasterSeen { pid: 1, sealed }
+            } else {
+                Observation::PostmasterGone { sealed }
+            };
+            self.observe(id, Actor::PostgresOperator, seen);
+        }
+        let late = self.draws.draw(Domain::Start, &[u64::from(id.0), run]).below(50_000_000);
+        self.to_daemon(id, Nanos(late), Happening::Heartbeat);
+        for peer in self.scenario.ids().filter(|p| *p != id) {
+            self.connect(id, peer);
+        }
+    }
+
+    /// The connection to a peer is made, if both can.
+    pub(super) fn connect(&mut self, id: MemberId, peer: MemberId) {
+        let (Some(mine), Some(theirs)) = (self.node(id).daemon_run(), self.node(peer).daemon_run()) else {
+            return;
+        };
+        if !self.network.both_ways(id, peer) {
+            return;
+        }
+        let number = self.network.number(id, peer);
+        let there = self.network.latency(&self.draws, self.now(), id, peer, number);
+        let back = self.network.latency(&self.draws, self.now(), peer, id, number);
+        let both = Nanos(2 * (there.0 + back.0));
+        let to_me = Happening::Connected { peer, peer_run: theirs };
+        let to_it = Happening::Connected { peer: id, peer_run: mine };
+        self.queue.after(both, Event::Daemon(id, mine, to_me));
+        self.queue.after(Nanos(both.0 + there.0 / 2), Event::Daemon(peer, theirs, to_it));
+    }
+
+    pub(super) fn connected(&mut self, id: MemberId, peer: MemberId, peer_run: Run) {
+        let process = match self.node(peer).daemon.as_ref() {
+            Some(d) if d.run == peer_run && self.network.both_ways(id, peer) => d.process,
+            _ => return,
+        };
+        let known = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(peer.0)]);
+        if known == Some(peer_run) {
+            return;
+        }
+        if known.is_some() {
+            self.disconnected(id, peer, false);
+        }
+        if let Some(d) = self.node_mut(id).daemon.as_mut() {
+            d.connected[usize::from(peer.0)] = Some(peer_run);
+        }
+        self.observe(id, Actor::PeerLink, Observation::PeerConnected { member: peer, process });
+    }
+
+    pub(super) fn disconnected(&mut self, id: MemberId, peer: MemberId, refused: bool) {
+        let Some(daemon) = self.node_mut(id).daemon.as_mut() else { return };
+        if daemon.connected[usize::from(peer.0)].take().is_some() {
+            self.observe(id, Actor::PeerLink, Observation::PeerDisconnected { member: peer, refused });
+        }
+    }
+
+    /// Performs an effect of a member.
+    pub(super) fn perform(&mut self, id: MemberId, sent_by: Seq, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => self.send(id, to, sent_by, message),
+            Effect::Massage { target, attempt } => {
+                self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
+            }
+            // The prober reads the announced primary at each heartbeat.
+            Effect::WatchPrimary(_) | Effect::StayRunning => {}
+            Effect::Freeze { term } => self.freeze(id, term),
+            Effect::Fence { .. } => self.fence(id, false),
+            Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),
+            Effect::ReleaseGuard { term } => {
+                let node = self.node_mut(id);
+                if let Some(p) = &node.postgres {
+                    node.guard.release(term, p.signal, p.lives());
+                }
+            }
+            Effect::StandDownGuard => {
+                if self.node_mut(id).guard.stand_down() {
+                    let told = Happening::GuardReplied(GuardReport::StoodDown);
+                    self.to_daemon(id, Nanos(200_000), told);
+                }
+            }
+            Effect::Promote { term } => self.promote(id, term),
+            Effect::Follow { term, primary } => self.follow(id, term, primary),
+            Effect::CatchUp { term, from, until } => self.catch_up(id, term, from, until),
+            Effect::Stop => self.to_daemon(id, Nanos(1_000_000), Happening::DaemonStops),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the invariants are told of: things that happened in the world, as no member sees them.
+
+use super::postgres::BranchId;
+use crate::core::{Lsn, MemberId, Term};
+use crate::events::{CandidacyKind, Decision, LeaseAsk, Message};
+
+/// A thing that happened.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "a field is named after what it is")]
+pub enum Fact {
+    /// A role concluded something that matters to others.
+    Decided { member: MemberId, decision: Box<Decision> },
+    /// A vote or a grant left the member.
+    Sent { from: MemberId, to: MemberId, message: Box<Message> },
+    /// PostgreSQL was told to promote.
+    PromotionSent { member: MemberId, term: Term },
+    /// A promotion took effect.
+    Promoted { member: MemberId, from: BranchId, branch: BranchId, at: Lsn },
+    /// PostgreSQL began or ceased to accept writes, or a frozen one went on.
+    WritabilityChanged,
+    /// A fence began.
+    FenceBegan { member: MemberId, by_guard: bool, was_writable: bool },
+    /// A daemon ended; whether a fold of its log gave its live state.
+    DaemonEnded { member: MemberId, differs: Option<String> },
+    /// A daemon started.
+    DaemonStarted { member: MemberId, term_seen: Term },
+    /// A log lost more than its unflushed tail.
+    LogLost { member: MemberId },
+    /// A standby streamed another history with the same timeline number.
+    Spoilt { member: MemberId, source: MemberId },
+    /// A durable effect was performed before its record was flushed.
+    EffectTooEarly { member: MemberId, what: String },
+    /// A fault began.
+    FaultBegan(usize),
+    /// Everything was mended.
+    Healed,
+}
+
+/// Returns whether invariants want to hear of a decision.
+#[must_use]
+pub(super) fn is_of_interest(decision: &Decision) -> bool {
+    matches!(
+        decision,
+        Decision::ElectionWon { .. }
+            | Decision::VoteGranted { .. }
+            | Decision::LeaseGranted { first: true, .. }
+            | Decision::PrimaryAnnounced(_)
+            | Decision::LeaseReleased { .. }
+            | Decision::PauseConfirmed { .. }
+            | Decision::PauseEnded(_)
+            | Decision::DownConfirmed { .. }
+            | Decision::CandidacyWithheld { .. }
+            | Decision::ElectionAbandoned { .. }
+            | Decision::FollowRefused { .. }
+            | Decision::RosterCommitted(_)
+            | Decision::RosterAdopted(_)
+            | Decision::CatchUpOrdered { .. }
+            | Decision::CandidacyYielded { .. }
+            | Decision::CandidacyOpened { .. }
+            | Decision::StopRefused { .. }
+            | Decision::RollbackDetected { .. }
+    )
+}
+
+/// A vote that left a voter.
+#[must_use]
+pub(super) fn vote_of(message: &Message) -> Option<&LeaseAsk> {
+    match message {
+        Message::VoteGranted(ask) => Some(ask),
+        _ => None,
+    }
+}
+
+/// Returns whether winning by this kind replaces a primary.
+#[must_use]
+pub(super) const fn replaces(kind: CandidacyKind) -> bool {
+    matches!(kind, CandidacyKind::Failover)
+}

@@ -1,0 +1,110 @@
+//! A simulated guard: the same rules as the guard process, in simulated time (L6, L7, L8).
+
+use super::queue::Run;
+use crate::core::{Nanos, Term};
+use pgfo_replay::BootNanos;
+
+/// A standstill of the host that fences at once while armed.
+pub(crate) const STALL_MAX: Nanos = Nanos::from_millis(1_000);
+
+/// What the guard is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardState {
+    /// Watches only.
+    Idle,
+    /// Fences at the deadline, less the reserve.
+    Armed {
+        /// The term of the lease.
+        term: Term,
+        /// When it ends.
+        until: BootNanos,
+    },
+    /// Told to guard no more.
+    StoodDown,
+    /// Fenced.
+    Fenced,
+}
+
+/// The guard of one host.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// What it is about.
+    pub state: GuardState,
+    /// Number of this run.
+    pub run: Run,
+    /// Whether a fence is under way.
+    pub fencing: bool,
+    /// Whether this data was ever guarded: a mark beside the data, which outlives everything (L9).
+    pub marked: bool,
+    highest: Term,
+    ended: Term,
+}
+
+impl Guard {
+    /// Makes an idle guard.
+    #[must_use]
+    pub const fn new(run: Run) -> Self {
+        Self { state: GuardState::Idle, run, fencing: false, marked: false, highest: Term(0), ended: Term(0) }
+    }
+
+    /// A new process takes the place of this one: only the mark on the disk is left.
+    pub fn restart(&mut self, run: Run) {
+        *self = Self { marked: self.marked, ..Self::new(run) };
+    }
+
+    /// Returns the deadline it holds.
+    #[must_use]
+    pub const fn armed(&self) -> Option<(Term, BootNanos)> {
+        match self.state {
+            GuardState::Armed { term, until } => Some((term, until)),
+            _ => None,
+        }
+    }
+
+    /// Arms, or extends; returns whether the deadline is held.
+    pub fn arm(&mut self, now: BootNanos, reserve: Nanos, term: Term, until: BootNanos) -> bool {
+        if term <= self.ended || term < self.highest {
+            return false;
+        }
+        if self.armed().is_some_and(|(t, held)| t == term && until <= held) {
+            return true;
+        }
+        if until.0.saturating_sub(reserve.0) <= now.0 {
+            return false;
+        }
+        self.highest = term;
+        self.marked = true;
+        self.state = GuardState::Armed { term, until };
+        true
+    }
+
+    /// A fence begins: it ends every tenure known here.
+    pub fn begin_fence(&mut self) {
+        self.ended = self.ended.max(self.highest);
+        self.state = GuardState::Fenced;
+        self.fencing = true;
+    }
+
+    /// The tenure of a term is over; refused while processes are left and nothing was fenced.
+    pub fn release(&mut self, term: Term, sealed: bool, lives: bool) {
+        if self.fencing || term < self.highest || !sealed {
+            return;
+        }
+        if lives && self.state != GuardState::Fenced {
+            return;
+        }
+        self.ended = self.ended.max(term);
+        self.highest = self.highest.max(term);
+        if self.state != GuardState::StoodDown {
+            self.state = GuardState::Idle;
+        }
+    }
+
+    /// Stands down, unless a fence is under way; returns whether it did.
+    pub fn stand_down(&mut self) -> bool {
+        if !self.fencing {
+            self.state = GuardState::StoodDown;
+        }
+        !self.fencing
+    }
+}

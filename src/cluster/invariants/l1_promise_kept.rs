@@ -1,0 +1,74 @@
+//! L1: who granted a lease or a vote votes for nobody else until it ran out or was released.
+
+use super::{Fact, Invariant, World};
+use crate::cluster::time::SimNanos;
+use crate::core::{MemberId, Nanos, Term};
+use crate::events::{Decision, Message};
+use std::collections::BTreeMap;
+
+/// A promise as the world saw it leave.
+#[derive(Clone, Copy)]
+struct Promise {
+    holder: MemberId,
+    term: Term,
+    until: SimNanos,
+}
+
+/// The invariant: the promises of each voter, and the highest term each holder released (L8).
+#[derive(Default)]
+pub(super) struct PromiseKept {
+    promises: BTreeMap<MemberId, Vec<Promise>>,
+    released: BTreeMap<MemberId, Term>,
+}
+
+impl Invariant for PromiseKept {
+    fn id(&self) -> &'static str {
+        "L1"
+    }
+    fn says(&self) -> &'static str {
+        "who granted a lease or a vote votes for nobody else until it ran out or was released"
+    }
+    fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Sent { from, to, message } => {
+                let (ask, votes) = match &**message {
+                    Message::VoteGranted(ask) => (ask, true),
+                    Message::LeaseGranted(ask) => (ask, false),
+                    _ => return Ok(()),
+                };
+                // A request may be answered after its holder has given the term up.
+                if self.released.get(to).is_some_and(|t| ask.term <= *t) {
+                    return Ok(());
+                }
+                let now = world.now();
+                let promises = self.promises.entry(*from).or_default();
+                promises.retain(|p| p.until > now && p.holder != *to);
+                if let Some(p) = promises.first() {
+                    let what = if votes { "votes for" } else { "grants to" };
+                    return Err(format!(
+                        "member {} {what} {} in term {}, but promised {} (term {}) to wait {} more",
+                        from.0,
+                        to.0,
+                        ask.term,
+                        p.holder.0,
+                        p.term,
+                        p.until.since(now)
+                    ));
+                }
+                // The holder counts 98 % by its own clock; two clocks differ by 2 % at most.
+                let until = now.plus(Nanos(ask.duration.0 / 100 * 98));
+                promises.push(Promise { holder: *to, term: ask.term, until });
+            }
+            Fact::Decided { member, decision } => {
+                if let Decision::LeaseReleased { term, .. } = &**decision {
+                    self.released.insert(*member, *term);
+                    for promises in self.promises.values_mut() {
+                        promises.retain(|p| !(p.holder == *member && p.term <= *term));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! S1: at most one member wins an election in a term.
+
+use super::{Fact, Invariant, World};
+use crate::core::{MemberId, Term};
+use crate::events::Decision;
+use std::collections::BTreeMap;
+
+/// The invariant.
+#[derive(Default)]
+pub(super) struct OneWinner(BTreeMap<Term, MemberId>);
+
+impl Invariant for OneWinner {
+    fn id(&self) -> &'static str {
+        "S1"
+    }
+    fn says(&self) -> &'static str {
+        "at most one member wins an election in a term"
+    }
+    fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
+        let Fact::Decided { member, decision } = fact else { return Ok(()) };
+        let term = match &**decision {
+            Decision::ElectionWon { term, .. } => *term,
+            Decision::PrimaryAnnounced(a) => a.term,
+            _ => return Ok(()),
+        };
+        match *self.0.entry(term).or_insert(*member) {
+            first if first == *member => Ok(()),
+            first => Err(format!("term {term} was won by member {} and by member {}", first.0, member.0)),
+        }
+    }
+}

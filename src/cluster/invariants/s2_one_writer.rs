@@ -1,0 +1,37 @@
+//! S2: never two PostgreSQL accept writes at one instant.
+//!
+//! The one exception: a host that was frozen within its lease runs its backends for an instant before
+//! its guard, which fences at once.
+
+use super::{Fact, Invariant, World};
+use crate::core::{MemberId, Nanos};
+
+/// How long the exception may last.
+const AFTER_THAW: Nanos = Nanos::from_millis(1_000);
+
+/// The invariant.
+pub(super) struct OneWriter;
+
+impl Invariant for OneWriter {
+    fn id(&self) -> &'static str {
+        "S2"
+    }
+    fn says(&self) -> &'static str {
+        "never two PostgreSQL accept writes at one instant"
+    }
+    fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        if !matches!(fact, Fact::WritabilityChanged) {
+            return Ok(());
+        }
+        let writers: Vec<MemberId> = world
+            .writers()
+            .into_iter()
+            .filter(|w| {
+                let node = world.node(*w);
+                let thawed = node.thawed_at.0 > 0 && world.now().since(node.thawed_at) < AFTER_THAW;
+                !(thawed && node.guard.fencing)
+            })
+            .collect();
+        if writers.len() > 1 { Err(format!("members {writers:?} accept writes")) } else { Ok(()) }
+    }
+}

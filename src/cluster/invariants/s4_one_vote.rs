@@ -1,0 +1,32 @@
+//! S4: one vote per term and member, across crashes, and lost logs too.
+
+use super::{Fact, Invariant, World};
+use crate::cluster::fact::vote_of;
+use crate::core::{MemberId, Term};
+use std::collections::BTreeMap;
+
+/// The invariant.
+#[derive(Default)]
+pub(super) struct OneVote(BTreeMap<(MemberId, Term), (MemberId, u64)>);
+
+impl Invariant for OneVote {
+    fn id(&self) -> &'static str {
+        "S4"
+    }
+    fn says(&self) -> &'static str {
+        "one vote per term and member, across crashes, and lost logs too"
+    }
+    fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
+        let Fact::Sent { from, to, message } = fact else { return Ok(()) };
+        let Some(ask) = vote_of(message) else { return Ok(()) };
+        let vote = (*to, ask.process.nonce);
+        let first = *self.0.entry((*from, ask.term)).or_insert(vote);
+        if first == vote {
+            return Ok(());
+        }
+        Err(format!(
+            "member {} voted twice in term {}: for candidacies {first:?} and {vote:?}",
+            from.0, ask.term
+        ))
+    }
+}

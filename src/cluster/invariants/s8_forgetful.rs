@@ -1,0 +1,43 @@
+//! S8: a member that may have forgotten neither votes nor grants until it is registered anew.
+
+use super::{Fact, Invariant, World};
+use crate::core::MemberId;
+use crate::events::{Decision, Message};
+use std::collections::BTreeSet;
+
+/// The invariant.
+#[derive(Default)]
+pub(super) struct Forgetful {
+    forgot: BTreeSet<MemberId>,
+    rosters: bool,
+}
+
+impl Invariant for Forgetful {
+    fn id(&self) -> &'static str {
+        "S8"
+    }
+    fn says(&self) -> &'static str {
+        "a member that may have forgotten neither votes nor grants until it is registered anew"
+    }
+    fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::LogLost { member } => drop(self.forgot.insert(*member)),
+            Fact::Decided { decision, .. } => {
+                if let Decision::RosterCommitted(roster) = &**decision {
+                    self.rosters = true;
+                    self.forgot.retain(|m| {
+                        roster.incarnations.get(usize::from(m.0)).copied().flatten()
+                            != Some(world.node(*m).log.incarnation)
+                    });
+                }
+            }
+            Fact::Sent { from, message, .. } if self.rosters && self.forgot.contains(from) => {
+                if matches!(**message, Message::VoteGranted(_) | Message::LeaseGranted(_)) {
+                    return Err(format!("member {} lost its log, and binds itself: {message:?}", from.0));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! A simulated cluster: PostgreSQL, disk, network, clocks, clients, faults, invariants. The members run
+//! the same roles as in production, stepped by the same loop; nothing here decides about failover.
+
+mod daemon;
+mod draw;
+mod engine_room;
+mod fact;
+mod faults;
+mod guard;
+mod hands;
+mod hands_time;
+pub mod invariants;
+mod network;
+mod node;
+mod postgres;
+mod queue;
+mod role;
+mod run;
+mod scenario;
+mod swarm;
+mod time;
+mod world;
+
+pub use fact::Fact;
+pub use node::Node;
+pub use role::{SimRole, sim_roles};
+pub use run::{Broken, Outcome, run, run_with_story};
+pub use scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
+pub use swarm::swarm;
+pub use time::SimNanos;
+pub use world::{TraceHash, World};

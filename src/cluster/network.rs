@@ -1,0 +1,93 @@
+//! The simulated network: who reaches whom, how long it takes, what is lost. It knows no message.
+
+use super::draw::{Domain, Draws};
+use super::time::SimNanos;
+use crate::core::{MemberId, Nanos};
+
+/// The network.
+pub struct Network {
+    cuts: Vec<Vec<u32>>,
+    sent: Vec<Vec<u64>>,
+    delay_us_max: u64,
+    /// Share of messages lost, and until when.
+    pub loss: (u64, SimNanos),
+    /// Share of messages delivered twice, and until when.
+    pub duplicate: (u64, SimNanos),
+    /// Extra delay in milliseconds at most, and until when.
+    pub delay: (u64, SimNanos),
+}
+
+fn index(member: MemberId) -> usize {
+    usize::from(member.0)
+}
+
+impl Network {
+    /// Makes a whole network.
+    #[must_use]
+    pub fn new(members: usize, delay_us_max: u64) -> Self {
+        let never = (0, SimNanos(0));
+        Self {
+            cuts: vec![vec![0; members]; members],
+            sent: vec![vec![0; members]; members],
+            delay_us_max,
+            loss: never,
+            duplicate: never,
+            delay: never,
+        }
+    }
+
+    /// Cuts, or mends, one direction.
+    pub fn cut(&mut self, from: MemberId, to: MemberId, cut: bool) {
+        if from == to {
+            return;
+        }
+        let count = &mut self.cuts[index(from)][index(to)];
+        *count = if cut { *count + 1 } else { count.saturating_sub(1) };
+    }
+
+    /// Returns whether what leaves one reaches the other.
+    #[must_use]
+    pub fn reaches(&self, from: MemberId, to: MemberId) -> bool {
+        self.cuts[index(from)][index(to)] == 0
+    }
+
+    /// Returns whether both reach each other.
+    #[must_use]
+    pub fn both_ways(&self, one: MemberId, other: MemberId) -> bool {
+        self.reaches(one, other) && self.reaches(other, one)
+    }
+
+    /// Returns the next number of a direction.
+    pub fn number(&mut self, from: MemberId, to: MemberId) -> u64 {
+        let n = &mut self.sent[index(from)][index(to)];
+        *n += 1;
+        *n
+    }
+
+    /// Returns how long the message of a number takes.
+    #[must_use]
+    pub fn latency(&self, draws: &Draws, now: SimNanos, from: MemberId, to: MemberId, number: u64) -> Nanos {
+        let draw = draws.draw(Domain::Delay, &[u64::from(from.0), u64::from(to.0), number]);
+        let usual = draw.between(self.delay_us_max / 4, self.delay_us_max) * 1_000;
+        // One in a hundred takes ten times as long: the tail is what time-outs meet.
+        let usual = if draw.again().happens(10) { usual * 10 } else { usual };
+        let extra = if now < self.delay.1 { draw.again().again().below(self.delay.0 * 1_000_000) } else { 0 };
+        Nanos(usual + extra)
+    }
+
+    /// Returns how many copies of a message arrive.
+    #[must_use]
+    pub fn copies(&self, draws: &Draws, now: SimNanos, from: MemberId, to: MemberId, number: u64) -> u8 {
+        if now >= self.loss.1 && now >= self.duplicate.1 {
+            return 1;
+        }
+        let draw = draws.draw(Domain::Fate, &[u64::from(from.0), u64::from(to.0), number]);
+        if now < self.loss.1 && draw.happens(self.loss.0) {
+            0
+        } else if now < self.duplicate.1 && draw.again().happens(self.duplicate.0) {
+            2
+        } else {
+            1
+        }
+    }
+}

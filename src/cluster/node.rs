@@ -1,0 +1,146 @@
+//! A simulated member: host, daemon, log, guard, PostgreSQL. It holds them; [`super::world`] moves them.
+
+use super::guard::Guard;
+use super::postgres::Postgres;
+use super::queue::Run;
+use super::role::SimRole;
+use super::scenario::PromotionFault;
+use super::time::{HostClock, SimNanos};
+use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Term};
+use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
+use pgfo_replay::{BootNanos, Ensemble, Seq};
+use std::collections::VecDeque;
+
+/// Effects of one record that wait for the disk, in order.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Performed once the log is flushed up to here.
+    pub needs: Seq,
+    /// The record.
+    pub sent_by: Seq,
+    /// What to do.
+    pub effect: Effect,
+}
+
+/// One run of the daemon.
+pub struct Daemon {
+    /// Number of this run.
+    pub run: Run,
+    /// What it calls itself.
+    pub process: ProcessIdentity,
+    /// The roles.
+    pub roles: Ensemble<SimRole>,
+    /// Effects that wait for the disk.
+    pub waiting: VecDeque<Waiting>,
+    /// How far the log must be flushed.
+    pub wanted: Seq,
+    /// Whether a flush is under way.
+    pub flushing: bool,
+    /// Deadlines that were handed to the clock, and not changed since.
+    pub armed: Vec<(Deadline, BootNanos)>,
+    /// The run of each peer that a connection stands to, in membership order.
+    pub connected: Vec<Option<Run>>,
+    /// Stopped (SIGSTOP) until then.
+    pub frozen_until: SimNanos,
+    /// The instant before which it was frozen last: probes that span it are stalled (D4).
+    pub thawed_at: SimNanos,
+}
+
+/// The log of a member, as its disk holds it.
+pub struct Log {
+    /// All records, flushed or not.
+    pub records: Vec<Record>,
+    /// How many are flushed.
+    pub flushed: usize,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// How the next process will find it.
+    pub condition: LogFound,
+    /// A flush takes this long until then.
+    pub slow: (SimNanos, u64),
+    /// Can't be written until then.
+    pub full_until: SimNanos,
+}
+
+/// A member.
+pub struct Node {
+    /// Its number.
+    pub id: MemberId,
+    /// What its configuration says.
+    pub settings: Settings,
+    /// Whether the host has power.
+    pub powered: bool,
+    /// The host stands still until then.
+    pub frozen_until: SimNanos,
+    /// When it last went on.
+    pub thawed_at: SimNanos,
+    /// The host's clock.
+    pub clock: HostClock,
+    /// The host's boot.
+    pub boot_id: BootId,
+    /// The daemon's process.
+    pub daemon: Option<Daemon>,
+    /// Nobody starts the daemon before.
+    pub daemon_down_until: SimNanos,
+    /// The log.
+    pub log: Log,
+    /// The guard.
+    pub guard: Guard,
+    /// PostgreSQL; `None`: a witness.
+    pub postgres: Option<Postgres>,
+    /// How promotions go wrong, until when.
+    pub promotion_fault: Option<(PromotionFault, SimNanos)>,
+    /// Freezes can't be observed until then.
+    pub freeze_unseen_until: SimNanos,
+    /// Fences leave something behind until then.
+    pub stubborn_until: SimNanos,
+    /// A start of PostgreSQL is queued.
+    pub start_queued: bool,
+    /// A rebuild is queued.
+    pub rebuild_queued: bool,
+    /// The promotion whose outcome the daemon polls for.
+    pub promoting: Option<(Term, Run)>,
+}
+
+impl Node {
+    /// Returns the boot-time clock.
+    #[must_use]
+    pub fn boot(&self, now: SimNanos) -> BootNanos {
+        self.clock.boot(now)
+    }
+
+    /// Returns whether the host runs at this instant.
+    #[must_use]
+    pub fn runs(&self, now: SimNanos) -> bool {
+        self.powered && now >= self.frozen_until
+    }
+
+    /// Returns what the promoter knows, while the daemon runs.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        let seats = self.daemon.as_ref()?.roles.seats();
+        seats.get(2).map(|s| s.machine.ledger())
+    }
+
+    /// Returns the number of the daemon's run.
+    #[must_use]
+    pub fn daemon_run(&self) -> Option<Run> {
+        self.daemon.as_ref().map(|d| d.run)
+    }
+
+    /// Returns until when nothing of the daemon moves.
+    #[must_use]
+    pub fn daemon_frozen_until(&self) -> SimNanos {
+        self.daemon.as_ref().map_or(SimNanos(0), |d| d.frozen_until).max(self.frozen_until)
+    }
+
+    /// Returns whether its PostgreSQL accepts writes at this instant.
+    #[must_use]
+    pub fn writes(&self, now: SimNanos) -> bool {
+        self.runs(now)
+            && self
+                .postgres
+                .as_ref()
+                .is_some_and(|p| now >= p.frozen_until && (p.is_writable() || now < p.orphans_until))
+    }
+}

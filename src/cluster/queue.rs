@@ -1,0 +1,171 @@
+//! The one queue of what is to happen, ordered by time, then by order of insertion. It performs nothing.
+
+use super::time::SimNanos;
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Term};
+use crate::events::{
+    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, Message, ProbeKind, ProbeReport,
+    PromotionOutcome,
+};
+use pgfo_replay::Seq;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// One run of a daemon, of a PostgreSQL or of a connection: what was meant for an earlier run is void.
+pub(crate) type Run = u64;
+
+/// Something that happens at one member.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "a field is named after what it is")]
+pub enum Happening {
+    /// The daemon's next heartbeat is due.
+    Heartbeat,
+    /// A deadline of the roles passes.
+    Deadline(Deadline, BootNanos),
+    /// A probe reaches its target.
+    ProbeArrives { target: MemberId, kind: ProbeKind, started: SimNanos, number: u64 },
+    /// A probe ends.
+    ProbeEnds { target: MemberId, kind: ProbeKind, started: SimNanos, report: ProbeReport },
+    /// A message arrives.
+    Delivery { from: MemberId, sent_by: Seq, message: Message, tries: u8 },
+    /// The log is flushed up to here.
+    Flushed { upto: Seq },
+    /// A connection to a peer stands.
+    Connected { peer: MemberId, peer_run: Run },
+    /// A connection to a peer is found gone.
+    Disconnected { peer: MemberId, refused: bool },
+    /// The guard answers the daemon.
+    GuardReplied(GuardReport),
+    /// A fence that the daemon asked for ended.
+    FenceEnded(FenceOutcome),
+    /// A freeze is looked at.
+    FreezeEnded { term: Term, outcome: Option<FreezeOutcome> },
+    /// A promotion's outcome is told.
+    PromotionEnded { term: Term, outcome: PromotionOutcome },
+    /// Following is looked at.
+    FollowPoll { term: Term, primary: MemberId, started: SimNanos },
+    /// Following ended.
+    FollowEnded { term: Term, outcome: FollowOutcome },
+    /// Catching up is looked at (E7).
+    CatchUpPoll { term: Term, from: MemberId, until: Lsn, started: SimNanos },
+    /// The kernel tells of the postmaster's end.
+    PostmasterGone,
+    /// The WAL receiver's process ended.
+    ReceiverEnded,
+    /// The daemon goes away in order.
+    DaemonStops,
+}
+
+/// Whose run an event is bound to.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Of a daemon's run.
+    Daemon(MemberId, Run, Happening),
+    /// The guard's deadline.
+    GuardDeadline(MemberId, Run, BootNanos),
+    /// A fence has left nothing behind.
+    FenceDone(MemberId, Run, Nanos),
+    /// The daemon learns of a postmaster.
+    PostmasterSeen(MemberId, Run),
+    /// A link that is cut is given up.
+    LinkIdle(MemberId, MemberId),
+    /// PostgreSQL's processes are gone.
+    PostgresKilled(MemberId, Run),
+    /// PostgreSQL is up.
+    PostgresReady(MemberId, Run),
+    /// A standby has replayed its local WAL.
+    PostgresReplayed(MemberId, Run),
+    /// A promotion takes effect.
+    PostgresPromoted(MemberId, Run),
+    /// A WAL receiver tries to connect.
+    ReceiverStarts(MemberId, Run),
+    /// A WAL receiver notices that its source is gone.
+    ReceiverLost(MemberId, Run),
+    /// WAL arrives at a standby.
+    WalArrives(MemberId, Run),
+    /// systemd starts PostgreSQL.
+    StartPostgres(MemberId),
+    /// The daemon's process is started.
+    StartDaemon(MemberId),
+    /// The host boots.
+    BootHost(MemberId),
+    /// The operator rebuilds a standby from the primary, with a new log.
+    Rebuild(MemberId),
+    /// Clients write.
+    Write,
+    /// A fault begins.
+    FaultBegins(usize),
+    /// A fault ends.
+    FaultEnds(usize),
+    /// Everything is mended.
+    Heal,
+    /// A frozen member goes on; queued so that what waited is done in order.
+    Thaw(MemberId),
+}
+
+struct Entry {
+    at: SimNanos,
+    tie: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.tie) == (other.at, other.tie)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    /// The earliest is the greatest: the heap gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.tie).cmp(&(self.at, self.tie))
+    }
+}
+
+/// The queue.
+#[derive(Default)]
+pub struct Queue {
+    heap: BinaryHeap<Entry>,
+    ties: u64,
+    now: SimNanos,
+}
+
+impl Queue {
+    /// Returns the time.
+    #[must_use]
+    pub fn now(&self) -> SimNanos {
+        self.now
+    }
+
+    /// Adds an event at an instant; the past counts as now.
+    pub fn at(&mut self, at: SimNanos, event: Event) {
+        self.ties += 1;
+        self.heap.push(Entry { at: at.max(self.now), tie: self.ties, event });
+    }
+
+    /// Adds an event after a length of time.
+    pub fn after(&mut self, length: Nanos, event: Event) {
+        self.at(self.now.plus(length), event);
+    }
+
+    /// Takes the next event and moves the time; `None` when it lies beyond `end`.
+    pub fn next(&mut self, end: SimNanos) -> Option<Event> {
+        if self.heap.peek().is_none_or(|e| e.at > end) {
+            self.now = self.now.max(end);
+            return None;
+        }
+        let entry = self.heap.pop()?;
+        self.now = entry.at;
+        Some(entry.event)
+    }
+
+    /// Returns how many events wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.heap.len()
+    }
+}

@@ -1,0 +1,86 @@
+//! One run: a scenario to its end, under all invariants, and what came of it.
+
+use super::fact::Fact;
+use super::invariants::{Invariant, is_live, registry};
+use super::scenario::Scenario;
+use super::time::SimNanos;
+use super::world::World;
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Its name.
+    pub id: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// What broke it.
+    pub how: String,
+    /// When.
+    pub at: SimNanos,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The first invariant that broke.
+    pub broken: Option<Broken>,
+    /// The run in a number: equal runs have equal ones.
+    pub trace: u64,
+    /// Promotions that took effect.
+    pub promotions: u64,
+    /// Batches stepped, of all members.
+    pub batches: u64,
+    /// When it ended.
+    pub end: SimNanos,
+    /// Whether liveness was promised at the end.
+    pub live: bool,
+    /// Lines for people, when asked for.
+    pub story: Vec<String>,
+}
+
+/// Runs a scenario to its end.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Outcome {
+    play(scenario, false).0
+}
+
+/// As [`run`], telling every decision and fault.
+#[must_use]
+pub fn run_with_story(scenario: &Scenario) -> (Outcome, World) {
+    play(scenario, true)
+}
+
+fn play(scenario: &Scenario, story: bool) -> (Outcome, World) {
+    let mut world = World::new(scenario.clone());
+    world.story = story.then(Vec::new);
+    let mut invariants = registry();
+    let end = SimNanos::from_millis(scenario.end_at_ms);
+    let mut broken = None;
+    while broken.is_none() && world.step(end) {
+        let facts = std::mem::take(&mut world.facts);
+        for fact in &facts {
+            broken = broken.or_else(|| look(&mut invariants, &world, fact));
+        }
+    }
+    if broken.is_none() {
+        broken = invariants.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
+    }
+    let outcome = Outcome {
+        broken,
+        trace: world.trace.0,
+        promotions: world.promotions,
+        batches: world.batches,
+        end: world.now(),
+        live: is_live(&world),
+        story: world.story.take().unwrap_or_default(),
+    };
+    (outcome, world)
+}
+
+fn look(invariants: &mut [Box<dyn Invariant>], world: &World, fact: &Fact) -> Option<Broken> {
+    invariants.iter_mut().find_map(|i| i.look(world, fact).err().map(|how| say(&**i, world, how)))
+}
+
+fn say(invariant: &dyn Invariant, world: &World, how: String) -> Broken {
+    Broken { id: invariant.id(), says: invariant.says(), how, at: world.now() }
+}

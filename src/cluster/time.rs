@@ -1,0 +1,81 @@
+//! Simulated time, and each host's boot-time clock, which runs a little fast or slow.
+
+use crate::core::{BootNanos, Nanos};
+use serde::{Deserialize, Serialize};
+
+/// True time since the simulation began, in nanoseconds. No member ever sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SimNanos(pub u64);
+
+impl SimNanos {
+    /// Returns the instant `millis` milliseconds after the beginning.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis * 1_000_000)
+    }
+
+    /// Returns this instant moved forward.
+    #[must_use]
+    pub const fn plus(self, length: Nanos) -> Self {
+        Self(self.0.saturating_add(length.0))
+    }
+
+    /// Returns the time from `earlier` to this instant, zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What a host's boot-time clock shows at its boot: not zero, so that "long ago" exists.
+const BOOT_OFFSET: u64 = 20_000_000_000;
+
+/// `CLOCK_BOOTTIME` of one boot of one host.
+#[derive(Clone, Copy, Debug)]
+pub struct HostClock {
+    booted_at: SimNanos,
+    /// Parts per million this clock runs fast; within ±10 000, so that two differ by 2 % at most.
+    ppm: i64,
+}
+
+impl HostClock {
+    /// Makes the clock of a boot.
+    #[must_use]
+    pub const fn new(booted_at: SimNanos, ppm: i64) -> Self {
+        Self { booted_at, ppm }
+    }
+
+    /// Returns what the clock shows.
+    #[must_use]
+    pub fn boot(&self, now: SimNanos) -> BootNanos {
+        let elapsed = i128::from(now.0.saturating_sub(self.booted_at.0));
+        let local = elapsed * i128::from(1_000_000 + self.ppm) / 1_000_000;
+        BootNanos(BOOT_OFFSET + u64::try_from(local).unwrap_or(0))
+    }
+
+    /// Returns the first instant at which the clock shows `boot` or more.
+    #[must_use]
+    pub fn instant(&self, boot: BootNanos) -> SimNanos {
+        let local = u128::from(boot.0.saturating_sub(BOOT_OFFSET));
+        let rate = u128::from((1_000_000 + self.ppm).unsigned_abs());
+        let elapsed = (local * 1_000_000).div_ceil(rate);
+        SimNanos(self.booted_at.0.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_never_early() {
+        for ppm in [-10_000, -1, 0, 3, 9_999] {
+            let clock = HostClock::new(SimNanos(12_345), ppm);
+            for boot in [BOOT_OFFSET, BOOT_OFFSET + 1, BOOT_OFFSET + 4_900_000_001] {
+                let at = clock.instant(BootNanos(boot));
+                assert!(clock.boot(at) >= BootNanos(boot));
+                assert!(at.0 == 12_345 || clock.boot(SimNanos(at.0 - 2)) < BootNanos(boot));
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The simulated world: all members, the network, the clients, one queue. It moves from event to event
+//! and tells facts; it judges nothing.
+
+use super::draw::{Domain, Draws};
+use super::fact::Fact;
+use super::guard::Guard;
+use super::network::Network;
+use super::node::{Log, Node};
+use super::postgres::{Histories, Postgres};
+use super::queue::{Event, Happening, Queue, Run};
+use super::scenario::Scenario;
+use super::time::{HostClock, SimNanos};
+use crate::core::{BootId, Incarnation, MemberId, Nanos};
+use crate::events::LogFound;
+use std::hash::{Hash, Hasher};
+
+/// A hash that does not differ between processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceHash(pub u64);
+
+impl Default for TraceHash {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+impl Hasher for TraceHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, i: u64) {
+        self.0 = (self.0.rotate_left(5) ^ i).wrapping_mul(0x517C_C1B7_2722_0A95);
+    }
+    fn write_u8(&mut self, i: u8) {
+        self.write_u64(u64::from(i));
+    }
+    fn write_u32(&mut self, i: u32) {
+        self.write_u64(u64::from(i));
+    }
+    fn write_usize(&mut self, i: usize) {
+        self.write_u64(i as u64);
+    }
+}
+
+/// The world.
+pub struct World {
+    /// What happens in it.
+    pub scenario: Scenario,
+    /// Every random choice.
+    pub draws: Draws,
+    /// What is to come.
+    pub queue: Queue,
+    /// The members.
+    pub nodes: Vec<Node>,
+    /// The network.
+    pub network: Network,
+    /// All lines of history.
+    pub histories: Histories,
+    /// What happened since the invariants looked last.
+    pub facts: Vec<Fact>,
+    /// The run so far, in a number.
+    pub trace: TraceHash,
+    /// Numbers of runs, of writes, of draws.
+    pub(super) counter: u64,
+    /// Whether everything was mended.
+    pub healed: bool,
+    /// Promotions that took effect.
+    pub promotions: u64,
+    /// Batches stepped.
+    pub batches: u64,
+    /// Lines for people: decisions and faults, when asked for.
+    pub story: Option<Vec<String>>,
+}
+
+impl World {
+    /// Makes the world at the beginning of a scenario: PostgreSQL streams, no daemon has run yet.
+    #[must_use]
+    pub fn new(scenario: Scenario) -> Self {
+        let draws = Draws::new(scenario.seed);
+        let members = scenario.members.len();
+        let network = Network::new(members, scenario.delay_us_max);
+        let mut world = Self {
+            draws,
+            queue: Queue::default(),
+            nodes: Vec::new(),
+            network,
+            histories: Histories::default(),
+            facts: Vec::new(),
+            trace: TraceHash::default(),
+            counter: 0,
+            healed: false,
+            promotions: 0,
+            batches: 0,
+            story: None,
+            scenario,
+        };
+        for id in world.scenario.ids() {
+            let node = world.new_node(id);
+            world.nodes.push(node);
+        }
+        world.begin();
+        world
+    }
+
+    fn new_node(&mut self, id: MemberId) -> Node {
+        let settings = self.scenario.settings(id);
+        let key = u64::from(id.0);
+        let clock = self.draws.draw(Domain::Clock, &[key]);
+        let ppm = i64::try_from(clock.below(19_801)).unwrap_or(0) - 9_900;
+        let start = self.fresh();
+        let primary = id == self.scenario.primary;
+        let upstream = (!primary).then_some(self.scenario.primary);
+        let postgres = settings.has_postgres().then(|| Postgres::running(primary, upstream, start));
+        Node {
+            id,
+            powered: true,
+            frozen_until: SimNanos(0),
+            thawed_at: SimNanos(0),
+            clock: HostClock::new(SimNanos(0), ppm),
+            boot_id: BootId(u128::from(self.identity(id))),
+            daemon: None,
+            daemon_down_until: SimNanos(0),
+            log: Log {
+                records: Vec::new(),
+                flushed: 0,
+                incarnation: Incarnation(self.identity(id)),
+                condition: LogFound::Fresh,
+                slow: (SimNanos(0), 0),
+                full_until: SimNanos(0),
+            },
+            guard: Guard::new(start),
+            postgres,
+            promotion_fault: None,
+            freeze_unseen_until: SimNanos(0),
+            stubborn_until: SimNanos(0),
+            start_queued: false,
+            rebuild_queued: false,
+            promoting: None,
+            settings,
+        }
+    }
+
+    fn begin(&mut self) {
+        for id in self.scenario.ids() {
+            let late = self.draws.draw(Domain::Start, &[u64::from(id.0)]).below(800_000_000);
+            self.queue.after(Nanos(late), Event::StartDaemon(id));
+            if let Some(run) = self.node(id).postgres.as_ref().map(|p| p.run) {
+                self.queue.after(Nanos(1_000), Event::ReceiverStarts(id, run));
+            }
+        }
+        self.queue.after(Nanos::from_millis(self.scenario.write_every_ms), Event::Write);
+        for (i, timed) in self.scenario.faults.iter().enumerate() {
+            self.queue.at(SimNanos::from_millis(timed.at_ms), Event::FaultBegins(i));
+        }
+        self.queue.at(SimNanos::from_millis(self.scenario.heal_at_ms), Event::Heal);
+    }
+
+    // ---- small questions --------------------------------------------------------------------
+
+    /// Returns true time.
+    #[must_use]
+    pub fn now(&self) -> SimNanos {
+        self.queue.now()
+    }
+
+    /// Returns a member.
+    #[must_use]
+    pub fn node(&self, id: MemberId) -> &Node {
+        &self.nodes[usize::from(id.0)]
+    }
+
+    pub(super) fn node_mut(&mut self, id: MemberId) -> &mut Node {
+        &mut self.nodes[usize::from(id.0)]
+    }
+
+    /// Returns a number that was never used before.
+    pub(super) fn fresh(&mut self) -> Run {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub(super) fn identity(&mut self, id: MemberId) -> u64 {
+        let number = self.fresh();
+        self.draws.draw(Domain::Identity, &[u64::from(id.0), number]).bits() | 1
+    }
+
+    /// Draws a length between two numbers of microseconds for something PostgreSQL does.
+    pub(super) fn takes_us(&mut self, id: MemberId, low: u64, high: u64) -> Nanos {
+        let number = self.fresh();
+        let draw = self.draws.draw(Domain::Postgres, &[u64::from(id.0), number]);
+        Nanos(draw.between(low, high) * 1_000)
+    }
+
+    /// Returns the members whose PostgreSQL accepts writes now.
+    #[must_use]
+    pub fn writers(&self) -> Vec<MemberId> {
+        let now = self.now();
+        self.nodes.iter().filter(|n| n.writes(now)).map(|n| n.id).collect()
+    }
+
+    pub(super) fn fact(&mut self, fact: Fact) {
+        self.facts.push(fact);
+    }
+
+    pub(super) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.story.is_some() {
+            let line = format!("{:>10.3} s  {}", self.now().0 as f64 / 1e9, line(self));
+            if let Some(story) = &mut self.story {
+                story.push(line);
+            }
+        }
+    }
+
+    /// Queues something for a member's running daemon.
+    pub(super) fn to_daemon(&mut self, id: MemberId, after: Nanos, happening: Happening) {
+        if let Some(run) = self.node(id).daemon_run() {
+            self.queue.after(after, Event::Daemon(id, run, happening));
+        }
+    }
+
+    // ---- moving -----------------------------------------------------------------------------
+
+    /// Does the next thing before `end`; false when there is none.
+    pub fn step(&mut self, end: SimNanos) -> bool {
+        let Some(event) = self.queue.next(end) else { return false };
+        self.handle(event);
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        let Some(event) = self.held_back(event) else { return };
+        match event {
+            Event::Daemon(id, run, happening) => {
+                if self.node(id).daemon_run() == Some(run) {
+                    self.happen(id, happening);
+                }
+            }
+            Event::GuardDeadline(id, run, until) => self.guard_deadline(id, run, until),
+            Event::FenceDone(id, run, took) => self.fence_done(id, run, took),
+            Event::PostmasterSeen(id, run) => {
+                if self.node(id).daemon_run() == Some(run) {
+                    self.postmaster_seen(id);
+                }
+            }
+            Event::LinkIdle(one, other) => self.link_idle(one, other),
+            Event::PostgresKilled(id, run) => self.postgres_killed(id, run),
+            Event::PostgresReady(id, run) => self.postgres_ready(id, run),
+            Event::PostgresReplayed(id, run) => {
+                if let Some(p) = self.node_mut(id).postgres.as_mut().filter(|p| p.run == run) {
+                    p.replayed = true;
+                }
+            }
+            Event::PostgresPromoted(id, run) => self.postgres_promoted(id, run),
+            Event::ReceiverStarts(id, run) => self.receiver_starts(id, run),
+            Event::ReceiverLost(id, run) => self.receiver_lost(id, run),
+            Event::WalArrives(id, run) => self.wal_arrives(id, run),
+            Event::StartPostgres(id) => self.start_postgres(id),
+            Event::StartDaemon(id) => self.start_daemon(id),
+            Event::BootHost(id) => self.boot_host(id),
+            Event::Rebuild(id) => self.rebuild(id),
+            Event::Write => self.write(),
+            Event::FaultBegins(i) => self.begin_fault(i),
+            Event::FaultEnds(i) => self.end_fault(i),
+            Event::Heal => self.heal(),
+            Event::Thaw(id) => self.thaw(id),
+        }
+    }
+
+    /// What belongs to a frozen host or process waits, in order, until it goes on.
+    fn held_back(&mut self, event: Event) -> Option<Event> {
+        let until = match &event {
+            Event::Daemon(_, _, Happening::ProbeArrives { .. }) => return Some(event),
+            Event::Daemon(id, _, _) | Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
+            Event::PostgresPromoted(id, _)
+            | Event::ReceiverStarts(id, _)
+            | Event::WalArrives(id, _)
+            | Event::ReceiverLost(id, _)
+            | Event::PostgresReady(id, _)
+            | Event::PostgresReplayed(id, _) => {
+                let node = self.node(*id);
+                node.postgres.as_ref().map_or(SimNanos(0), |p| p.frozen_until).max(node.frozen_until)
+            }
+            Event::GuardDeadline(id, ..)
+            | Event::PostgresKilled(id, _)
+            | Event::FenceDone(id, ..)
+            | Event::StartPostgres(id)
+            | Event::StartDaemon(id)
+            | Event::Rebuild(id) => self.node(*id).frozen_until,
+            _ => return Some(event),
+        };
+        if self.now() < until {
+            self.queue.at(until, event);
+            return None;
+        }
+        Some(event)
+    }
+
+    pub(super) fn hash_into_trace(&mut self, value: &impl Hash) {
+        value.hash(&mut self.trace);
+    }
+}
