@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long a batch is held back: a quarter of what a buffered one may wait for the disk anyway.
+/// How long a batch is held back: an eighth of what a buffered one may wait for the disk anyway.
 const HOLD: Duration = Duration::from_millis(250);
 /// Batches held back at most: a busy member gains nothing by holding more.
 const HELD_MAX: usize = 64;
