@@ -2,7 +2,7 @@
 
 use super::{answers, settings};
 use crate::actors::{
-    Clock, DaemonOrder, Envelope, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
+    Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
     PostgresOperator, Rebuild, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
     listen_to_peers, watch_postmaster,
 };
@@ -158,6 +158,8 @@ pub(super) async fn serve(
 
     let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
+    // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
+    let _released = running.sequencer.send(GetLog).await;
     drop(running);
     if let Some(log) = Arc::into_inner(log)
         && let Err(why) = log.close()
