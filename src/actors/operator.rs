@@ -563,8 +563,8 @@ impl Tools {
 
     fn forget_upstream(&self) {
         *self.upstream.borrow_mut() = None;
-        *self.upstream.borrow_mut() = None;
         *self.saved.borrow_mut() = None;
+        if let Err(why) = saved_upstream::forget(&self.config.log_dir) {
             warn!(self.logger, "the saved upstream settings were not removed"; "why" => %why);
         }
     }
