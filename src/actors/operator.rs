@@ -428,10 +428,10 @@ impl Tools {
             let settings = session.read_upstream_settings(self.until(LOOK_TIMEOUT)).await;
             let ended = session.ended();
             drop(session);
-            if let Outcome::Done(settings) = settings {
-                if let Err(why) = self.save_upstream(&settings).await {
-                    warn!(self.logger, "a freeze will have to save the upstream settings itself"; "why" => why);
-                }
+            if let Outcome::Done(settings) = settings
+                && let Err(why) = self.save_upstream(&settings).await
+            {
+                warn!(self.logger, "a freeze will have to save the upstream settings itself"; "why" => why);
             }
             ended.await;
         }

@@ -75,8 +75,8 @@ impl World {
         self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
             .wrapping_mul(0x517C_C1B7_2722_0A95);
         let LogEvent::Decided(decision) = &record.event else {
-            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event) {
-                if !matches!(
+            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
+                && !matches!(
                     o,
                     Observation::HeartbeatDue { .. }
                         | Observation::MessageReceived {
@@ -87,11 +87,11 @@ impl World {
                         }
                         | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
                         | Observation::GuardReported(GuardReport::Armed { .. })
-                ) {
-                    let mut text = format!("{o:?}");
-                    text.truncate(300);
-                    self.tell(|_| format!("m{} saw {text}", id.0));
-                }
+                )
+            {
+                let mut text = format!("{o:?}");
+                text.truncate(300);
+                self.tell(|_| format!("m{} saw {text}", id.0));
             }
             return;
         };
