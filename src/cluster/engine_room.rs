@@ -48,8 +48,9 @@ impl World {
         self.tell(|_| format!("m{} FENCE by {}", id.0, if by_guard { "guard" } else { "daemon" }));
         let node = self.node_mut(id);
         let stubborn = node.stubborn_until;
+        let open = node.guard.fencing;
         node.guard.begin_fence();
-        let run = node.guard.run;
+        let fence = (node.guard.run, node.guard.fences);
         let Some(p) = node.postgres.as_mut() else { return };
         p.signal = true;
         let lives = p.lives() || now < p.orphans_until;
@@ -58,7 +59,7 @@ impl World {
             let pg_run = p.run;
             self.queue.after(kill, Event::PostgresKilled(id, pg_run));
         }
-        if now < stubborn && lives {
+        if now < stubborn && (lives || open) {
             let outcome = FenceOutcome {
                 sealed: true,
                 nothing_left: false,
@@ -68,15 +69,15 @@ impl World {
             };
             self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(outcome));
             let done = stubborn.max(now.plus(took)).plus(FENCE_RETRY);
-            self.queue.at(done, Event::FenceDone(id, run, took));
+            self.queue.at(done, Event::FenceDone(id, fence, took));
         } else {
-            self.queue.after(Nanos(took.0 + 2_000_000), Event::FenceDone(id, run, took));
+            self.queue.after(Nanos(took.0 + 2_000_000), Event::FenceDone(id, fence, took));
         }
     }
 
-    pub(super) fn fence_done(&mut self, id: MemberId, run: Run, took: Nanos) {
+    pub(super) fn fence_done(&mut self, id: MemberId, fence: (Run, u64), took: Nanos) {
         let node = self.node_mut(id);
-        if node.guard.run != run {
+        if (node.guard.run, node.guard.fences) != fence {
             return;
         }
         node.guard.fencing = false;

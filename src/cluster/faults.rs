@@ -62,7 +62,9 @@ impl World {
             Fault::StopDaemon { member, for_ms } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Stop);
                 self.told(member, asked);
-                self.daemon_returns(member, ends(self, for_ms));
+                let until = ends(self, for_ms);
+                self.node_mut(member).daemon_down_until = until;
+                self.daemon_returns(member, until);
             }
             Fault::FreezeDaemon { member, for_ms } => {
                 let until = ends(self, for_ms);

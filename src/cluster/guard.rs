@@ -34,6 +34,8 @@ pub struct Guard {
     pub run: Run,
     /// Whether a fence is under way.
     pub fencing: bool,
+    /// How many fences have begun: one that ends late must not end a later one.
+    pub fences: u64,
     /// Whether this data was ever guarded: a mark beside the data, which outlives everything (L9).
     pub marked: bool,
     highest: Term,
@@ -44,7 +46,15 @@ impl Guard {
     /// Makes an idle guard.
     #[must_use]
     pub const fn new(run: Run) -> Self {
-        Self { state: GuardState::Idle, run, fencing: false, marked: false, highest: Term(0), ended: Term(0) }
+        Self {
+            state: GuardState::Idle,
+            run,
+            fencing: false,
+            fences: 0,
+            marked: false,
+            highest: Term(0),
+            ended: Term(0),
+        }
     }
 
     /// A new process takes the place of this one: only the mark on the disk is left.
@@ -89,6 +99,7 @@ impl Guard {
         self.ended = self.ended.max(self.highest);
         self.state = GuardState::Fenced;
         self.fencing = true;
+        self.fences += 1;
     }
 
     /// The tenure of a term is over; refused while processes are left and nothing was fenced.

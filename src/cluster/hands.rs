@@ -72,7 +72,12 @@ impl World {
             }
             Happening::ReceiverEnded => self.observe(id, hand, Observation::ReceiverEnded),
             Happening::Observed(actor, observation) => self.observe(id, actor, *observation),
-            Happening::DaemonStops => self.crash_daemon(id),
+            Happening::DaemonStops => {
+                self.crash_daemon(id);
+                // Whoever asked starts it again, also when it took longer to stop than he had thought.
+                let soon = self.now().plus(Nanos::from_millis(2_000));
+                self.queue.at(soon.max(self.node(id).daemon_down_until), Event::StartDaemon(id));
+            }
         }
     }
 

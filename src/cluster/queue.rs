@@ -65,7 +65,7 @@ pub enum Event {
     /// The guard's deadline.
     GuardDeadline(MemberId, Run, BootNanos),
     /// A fence has left nothing behind.
-    FenceDone(MemberId, Run, Nanos),
+    FenceDone(MemberId, (Run, u64), Nanos),
     /// The daemon learns of a postmaster.
     PostmasterSeen(MemberId, Run),
     /// A link that is cut is given up.

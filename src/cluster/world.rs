@@ -243,7 +243,7 @@ impl World {
                 }
             }
             Event::GuardDeadline(id, run, until) => self.guard_deadline(id, run, until),
-            Event::FenceDone(id, run, took) => self.fence_done(id, run, took),
+            Event::FenceDone(id, fence, took) => self.fence_done(id, fence, took),
             Event::PostmasterSeen(id, run) => {
                 if self.node(id).daemon_run() == Some(run) {
                     self.postmaster_seen(id);

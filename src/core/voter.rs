@@ -361,6 +361,10 @@ impl Voter {
                     Ballot::Grant { own: None, loss_bytes: 0 }
                 }
                 Some(FreezeOutcome::Frozen { lsn: None, .. }) => Ballot::Refuse(Refusal::Unsettled),
+                // E3: its data is off the announced history; nobody may stream it, so it counts for nothing.
+                Some(FreezeOutcome::Frozen { .. }) if l.diverged() => {
+                    Ballot::Grant { own: None, loss_bytes: 0 }
+                }
                 Some(FreezeOutcome::Frozen { lsn: Some(lsn), .. }) => {
                     // Without a known line of history the bytes alone are compared: never nothing.
                     let bare = Position { lineage: position.lineage, lsn: *lsn };
