@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// The most that one sleep lasts: the boot-time clock goes on while the host sleeps, tokio's does not.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// After a host's sleep a deadline is noticed so late at most; the guard's own timer is not late.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// Where the sequencer leaves what the roles wait for.
 #[derive(Clone)]

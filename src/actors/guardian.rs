@@ -8,8 +8,8 @@ use actix::Addr;
 use slog::{Logger, crit};
 use std::time::Duration;
 
-/// How often everybody is pinged.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often everybody is pinged: a third of the unit's `WatchdogSec`.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Who does not answer for so long is stuck: no handler does more than a millisecond's work, and a
 /// rebuild from a long log takes seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(20);

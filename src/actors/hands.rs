@@ -17,6 +17,8 @@ pub enum DaemonOrder {
     Stop,
     /// Say that it stays.
     StayRunning,
+    /// Start anew with another incarnation.
+    StartAnew,
 }
 
 /// The hands of one member.
@@ -52,6 +54,7 @@ impl Hands {
                 told && self.operate(Effect::WatchPrimary(winner))
             }
             Effect::Stop => self.daemon.try_send(DaemonOrder::Stop).is_ok(),
+            Effect::StartAnew => self.daemon.try_send(DaemonOrder::StartAnew).is_ok(),
             Effect::StayRunning => self.daemon.try_send(DaemonOrder::StayRunning).is_ok(),
             other => self.operate(other),
         };

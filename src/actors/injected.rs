@@ -50,6 +50,11 @@ impl Doom {
         Self((found && SEEN.fetch_add(1, Ordering::Relaxed) + 1 == nth).then_some(step))
     }
 
+    /// Returns whether this batch ends the process at some step.
+    pub(super) const fn is_wished(self) -> bool {
+        self.0.is_some()
+    }
+
     /// Ends the process if this is the step.
     pub(super) fn strike(self, step: Step) {
         if self.0 != Some(step) {

@@ -1,6 +1,7 @@
 //! Shells: the sequencer, the roles as supervised actors, the hands. No failover policy here: an `if`
 //! about who is promoted belongs into `crate::core`.
 
+mod appender;
 mod clock;
 mod guardian;
 mod hands;

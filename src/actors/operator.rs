@@ -91,6 +91,8 @@ struct Tools {
     config: OperatorConfig,
     session: Rc<Mutex<Session>>,
     upstream: Rc<RefCell<Option<UpstreamSettings>>>,
+    /// What [`SAVED_UPSTREAM`] holds, as far as this process wrote it.
+    saved: Rc<RefCell<Option<UpstreamSettings>>>,
     winner: Option<Announcement>,
     observer: Observer,
     logger: Logger,
@@ -133,6 +135,7 @@ impl PostgresOperator {
                     config,
                     session: Rc::new(Mutex::new(session)),
                     upstream: Rc::new(RefCell::new(upstream)),
+                    saved: Rc::default(),
                     winner,
                     observer,
                     logger,
@@ -396,7 +399,11 @@ impl Handler<Perform> for PostgresOperator {
             Effect::ReleaseGuard { term } if self.tools.config.guarded => self.release(term),
             Effect::StandDownGuard => self.stand_down(),
             Effect::ArmGuard { .. } | Effect::ReleaseGuard { .. } => {}
-            Effect::Send { .. } | Effect::Massage { .. } | Effect::Stop | Effect::StayRunning => {}
+            Effect::Send { .. }
+            | Effect::Massage { .. }
+            | Effect::Stop
+            | Effect::StayRunning
+            | Effect::StartAnew => {}
         }
     }
 }
@@ -406,14 +413,27 @@ impl Tools {
         Instant::now() + length
     }
 
-    /// Keeps one connection to the local PostgreSQL open and warm.
+    /// Keeps one connection to the local PostgreSQL open and warm, and what a freeze would have to save
+    /// first saved: a failover has no time for either.
     async fn keep_session_open(&self) {
         loop {
-            if let Ok(mut session) = self.session.try_lock() {
-                // Failing is normal while PostgreSQL is down; the probes tell.
-                let _ = session.ensure_open(self.until(LOOK_TIMEOUT)).await;
+            let mut session = self.session.lock().await;
+            let opened = session.ensure_open(self.until(LOOK_TIMEOUT)).await;
+            // Failing is normal while PostgreSQL is down; the probes tell.
+            if opened.is_err() {
+                drop(session);
+                tokio::time::sleep(LOOK_TIMEOUT).await;
+                continue;
             }
-            tokio::time::sleep(LOOK_TIMEOUT).await;
+            let settings = session.read_upstream_settings(self.until(LOOK_TIMEOUT)).await;
+            let ended = session.ended();
+            drop(session);
+            if let Outcome::Done(settings) = settings
+                && let Err(why) = self.save_upstream(&settings).await
+            {
+                warn!(self.logger, "a freeze will have to save the upstream settings itself"; "why" => why);
+            }
+            ended.await;
         }
     }
 
@@ -492,14 +512,28 @@ impl Tools {
             // A freeze that did not get to its end has untied some of them.
             settings.keep_where_untied(saved);
         }
-        saved_upstream::save(&self.config.log_dir, &settings)
-            .map_err(|e| format!("can't save the upstream in {}: {e}", self.config.log_dir.display()))?;
+        self.save_upstream(&settings).await?;
         let conninfo = settings.primary_conninfo.value.clone();
         let environment = crate::postgres::Environment::of_process();
         let redacted = ConnInfo::parse(&conninfo, &environment)
             .map_or_else(|_| "(not readable)".to_owned(), |c| c.redacted());
         *self.upstream.borrow_mut() = Some(settings);
         self.observer.tell(Observation::UpstreamRecorded { primary_conninfo: redacted }).await;
+        Ok(())
+    }
+
+    /// Writes the settings beside the log, unless this process has written these very ones.
+    async fn save_upstream(&self, settings: &UpstreamSettings) -> Result<(), String> {
+        // Frozen already, or a primary: what was saved before is the only copy.
+        if settings.are_untied() || self.saved.borrow().as_ref() == Some(settings) {
+            return Ok(());
+        }
+        let dir = self.config.log_dir.clone();
+        let copy = settings.clone();
+        let written = tokio::task::spawn_blocking(move || saved_upstream::save(&dir, &copy)).await;
+        let written = written.map_err(std::io::Error::other).and_then(|written| written);
+        written.map_err(|e| format!("can't save the upstream in {}: {e}", self.config.log_dir.display()))?;
+        *self.saved.borrow_mut() = Some(settings.clone());
         Ok(())
     }
 
@@ -529,6 +563,7 @@ impl Tools {
 
     fn forget_upstream(&self) {
         *self.upstream.borrow_mut() = None;
+        *self.saved.borrow_mut() = None;
         if let Err(why) = saved_upstream::forget(&self.config.log_dir) {
             warn!(self.logger, "the saved upstream settings were not removed"; "why" => %why);
         }

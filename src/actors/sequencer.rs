@@ -1,6 +1,7 @@
 //! The Sequencer: stamps observations, delivers them to every role in lock-step, appends each batch
 //! to the log, and lets the hands act once it is as durable as it must be (S5). It decides nothing.
 
+use super::appender::{Appender, Waiting};
 use super::clock::ClockHandle;
 use super::hands::Hands;
 #[cfg(feature = "fault-injection")]
@@ -8,8 +9,7 @@ use super::injected::{Doom, Step};
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 use crate::core::{Effect, Ledger, Urgency, effects, urgency};
 use crate::events::{
-    Actor as ActorName, AppendError, Decision, Durability, Event, EventLog, Observation, Receipt, Record,
-    Settings,
+    Actor as ActorName, AppendError, Decision, Durability, Event, EventLog, Observation, Record, Settings,
 };
 use crate::os;
 use actix::prelude::*;
@@ -21,13 +21,6 @@ use tokio::sync::{mpsc, watch};
 /// Batches whose effects wait for the disk. A stalled disk holds them back; more than this many binding
 /// decisions cannot be outstanding in a sane cluster.
 const WAITING_MAX: usize = 4096;
-
-/// A batch whose effects wait for the disk.
-struct Waiting {
-    receipt: Receipt,
-    effects: Vec<Effect>,
-    doom: Doom,
-}
 
 /// Tells records to people.
 pub type Teller = Box<dyn FnMut(&Record, &Settings)>;
@@ -80,7 +73,7 @@ pub struct Sequencer {
     logger: Logger,
     teller: Teller,
     hands: Hands,
-    waiting: mpsc::Sender<Waiting>,
+    appender: Appender,
     stored: watch::Receiver<Seq>,
     /// A first grant whose flush is awaited: until then no renewal overtakes it (L5).
     grant_pending: Option<Seq>,
@@ -118,6 +111,7 @@ impl Sequencer {
             let hands = hands(ctx.address());
             let (waiting, queue) = mpsc::channel(WAITING_MAX);
             let (stored_in, stored) = watch::channel(Seq(config.next.0 - 1));
+            let appender = Appender::new(config.log.clone(), waiting, config.logger.clone());
             actix::spawn(perform_in_order(queue, stored_in, hands.clone(), config.logger.clone()));
             Self {
                 log: config.log,
@@ -128,7 +122,7 @@ impl Sequencer {
                 logger: config.logger,
                 teller: config.teller,
                 hands,
-                waiting,
+                appender,
                 stored,
                 grant_pending: None,
             }
@@ -172,23 +166,11 @@ impl Sequencer {
         let durability = if highest == Urgency::Durable { Durability::Flushed } else { Durability::Buffered };
         let doom = Doom::of(&batch);
         doom.strike(Step::Before);
-        match self.log.append(batch, durability) {
-            Ok(receipt) => {
-                for effect in now {
-                    self.hands.perform(effect, last);
-                }
-                doom.strike(Step::Appended);
-                if self.waiting.try_send(Waiting { receipt, effects: ordered, doom }).is_err() {
-                    crit!(self.logger, "the queue of effects is full"; "bound" => WAITING_MAX);
-                    std::process::exit(70);
-                }
-            }
-            Err(refused) => {
-                // The order of the log can't be kept any more: the log restores everything.
-                crit!(self.logger, "the log takes no more records"; "why" => %refused);
-                std::process::exit(70);
-            }
+        for effect in now {
+            self.hands.perform(effect, last);
         }
+        self.appender.append(batch, durability, ordered, doom);
+        doom.strike(Step::Appended);
     }
 
     fn held_back(&self, record: &Record) -> bool {
@@ -240,8 +222,14 @@ impl Handler<Observe> for Sequencer {
     fn handle(&mut self, message: Observe, _: &mut Context<Self>) -> Self::Result {
         let event = Event::Observed(message.observation);
         let batch = Batch::begin(self.next, os::boot_now(), os::wall_now(), message.actor.number(), event);
-        let work =
-            deliver(batch, self.roles.clone(), self.log.clone(), self.stored.clone(), self.logger.clone());
+        let work = deliver(
+            batch,
+            self.roles.clone(),
+            self.log.clone(),
+            self.appender.clone(),
+            self.stored.clone(),
+            self.logger.clone(),
+        );
         AtomicResponse::new(Box::pin(work.into_actor(self).map(|(batch, deadlines), this, _| {
             this.commit(batch);
             this.clock.wait_for(deadlines);
@@ -254,6 +242,7 @@ async fn deliver(
     mut batch: Batch<Event>,
     roles: Vec<(ActorName, Addr<RoleShell>)>,
     log: Arc<EventLog<Event>>,
+    appender: Appender,
     mut stored: watch::Receiver<Seq>,
     logger: Logger,
 ) -> (Vec<Record>, Vec<(crate::events::Deadline, pgfo_replay::BootNanos)>) {
@@ -274,6 +263,7 @@ async fn deliver(
             batch.answer(name.number(), decisions);
             deadlines.extend(waits);
             if failed {
+                appender.release();
                 rebuild(*name, addr, &batch, record.seq, &log, &mut stored, &logger).await;
             }
         }
@@ -339,6 +329,7 @@ impl Handler<GetLog> for Sequencer {
     type Result = MessageResult<GetLog>;
 
     fn handle(&mut self, _: GetLog, _: &mut Context<Self>) -> Self::Result {
+        self.appender.release();
         MessageResult(self.log.clone())
     }
 }
@@ -360,12 +351,16 @@ enum Step {
 
 #[cfg(not(feature = "fault-injection"))]
 #[derive(Clone, Copy)]
-struct Doom;
+pub(super) struct Doom;
 
 #[cfg(not(feature = "fault-injection"))]
 impl Doom {
-    const fn of(_: &[Record]) -> Self {
+    pub(super) const fn of(_: &[Record]) -> Self {
         Self
+    }
+
+    pub(super) const fn is_wished(self) -> bool {
+        false
     }
 
     const fn strike(self, _: Step) {}

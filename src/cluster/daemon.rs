@@ -75,8 +75,8 @@ impl World {
         self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
             .wrapping_mul(0x517C_C1B7_2722_0A95);
         let LogEvent::Decided(decision) = &record.event else {
-            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event) {
-                if !matches!(
+            if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
+                && !matches!(
                     o,
                     Observation::HeartbeatDue { .. }
                         | Observation::MessageReceived {
@@ -87,11 +87,11 @@ impl World {
                         }
                         | Observation::ProbeCompleted { report: crate::events::ProbeReport::Answered(_), .. }
                         | Observation::GuardReported(GuardReport::Armed { .. })
-                ) {
-                    let mut text = format!("{o:?}");
-                    text.truncate(300);
-                    self.tell(|_| format!("m{} saw {text}", id.0));
-                }
+                )
+            {
+                let mut text = format!("{o:?}");
+                text.truncate(300);
+                self.tell(|_| format!("m{} saw {text}", id.0));
             }
             return;
         };
@@ -333,7 +333,8 @@ impl World {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }
             // The prober reads the announced primary at each heartbeat.
-            Effect::WatchPrimary(_) | Effect::StayRunning => {}
+            // A start anew is arranged where its decision is seen.
+            Effect::WatchPrimary(_) | Effect::StayRunning | Effect::StartAnew => {}
             Effect::Freeze { term } => self.freeze(id, term),
             Effect::Fence { .. } => self.fence(id, false),
             Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),

@@ -74,6 +74,8 @@ pub enum Effect {
     Stop,
     /// Tell the operator that the daemon stays.
     StayRunning,
+    /// Start anew, with a log of another incarnation: this one was rolled back (M1).
+    StartAnew,
 }
 
 /// When effects may be performed.
@@ -196,6 +198,7 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::PauseConfirmed { .. } => out.push(Effect::StandDownGuard),
         Decision::StopAllowed => out.push(Effect::Stop),
         Decision::StopRefused { .. } => out.push(Effect::StayRunning),
+        Decision::RollbackDetected { .. } => out.push(Effect::StartAnew),
         Decision::RosterProposed(roster) => everybody(Message::RosterProposed(roster.clone()), out),
         Decision::RosterCommitted(roster) => everybody(Message::RosterCommitted(roster.clone()), out),
         Decision::RosterShared { to, roster } => {

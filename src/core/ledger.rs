@@ -299,6 +299,13 @@ impl Ledger {
         peer.heartbeat.as_ref()
     }
 
+    /// Returns whether a member's heartbeat was heard since this process started: it tells how far the
+    /// others remember this log to be flushed (M1).
+    #[must_use]
+    pub fn heard_from(&self, member: MemberId) -> bool {
+        member == self.me() || self.peer(member).is_some_and(|p| p.heartbeat.is_some())
+    }
+
     /// Returns a peer.
     #[must_use]
     pub fn peer(&self, member: MemberId) -> Option<&Peer> {
@@ -332,12 +339,19 @@ impl Ledger {
         self.holders_of_down().len() >= self.quorum().needed()
     }
 
-    /// Returns whether this member's log is the registered one (M1). Without a roster there is
+    /// Returns whether nobody is registered because nobody ever led. A member that knows a winner, but
+    /// not the roster that came with it, has missed it: then nobody counts as registered.
+    #[must_use]
+    pub fn before_rosters(&self) -> bool {
+        self.roster.number == 0 && self.history.is_empty()
+    }
+
+    /// Returns whether this member's log is the registered one (M1). Before the first winner there is
     /// nothing to be registered in.
     #[must_use]
     pub fn registered(&self) -> bool {
         !self.forgetful
-            && (self.roster.number == 0
+            && (self.before_rosters()
                 || self.roster.incarnations.get(usize::from(self.me().0)).copied().flatten()
                     == Some(self.process.incarnation))
     }
@@ -345,7 +359,7 @@ impl Ledger {
     /// Returns whether a peer's log is the registered one.
     #[must_use]
     pub fn peer_registered(&self, member: MemberId, process: &ProcessIdentity) -> bool {
-        self.roster.number == 0
+        self.before_rosters()
             || self.roster.incarnations.get(usize::from(member.0)).copied().flatten()
                 == Some(process.incarnation)
     }

@@ -105,6 +105,9 @@ impl Voter {
         if !l.registered() || !l.peer_registered(from, &ask.process) {
             return Some(Refusal::NotRegistered);
         }
+        if !l.heard_from(from) {
+            return Some(Refusal::NotHeardYet);
+        }
         if ask.roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
         }
@@ -145,17 +148,18 @@ impl Voter {
         candidate: MemberId,
         term: Term,
         roster_number: u32,
-        without_vote: bool,
-        by_name: bool,
+        waived: impl Fn(&Refusal) -> bool,
     ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
         match l.ability() {
             Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
-            Err(Refusal::NoVoter) if without_vote => {}
-            Err(Refusal::Paused) if by_name => {}
+            Err(why) if waived(&why) => {}
             Err(why) => return Some(why),
             Ok(()) => {}
+        }
+        if !l.heard_from(candidate) {
+            return Some(Refusal::NotHeardYet);
         }
         if roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
@@ -181,7 +185,7 @@ impl Voter {
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
         // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
         // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, true, false)
+        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter))
             .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
     }
 
@@ -273,7 +277,9 @@ impl Voter {
             }
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
-        if !l.peer_registered(from, &ask.ask.process) {
+        // An adoption brings the roster along; the operator's may come when only its first one was missed.
+        let brings_roster = ask.roster.is_some() && l.roster.number == 0 && !l.forgetful;
+        if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
         if l.system_id().is_some_and(|id| id != ask.system_id) {
@@ -281,7 +287,12 @@ impl Voter {
         }
         // The operator's word ends a pause whose primary can't end it (M3).
         let by_name = ask.kind == CandidacyKind::OperatorAdoption;
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, false, by_name) {
+        let waived = |why: &Refusal| match why {
+            Refusal::NotRegistered => brings_roster,
+            Refusal::Paused => by_name,
+            _ => false,
+        };
+        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
             return Ballot::Refuse(why);
         }
         match ask.kind {

@@ -278,6 +278,9 @@ pub enum Refusal {
     OtherSystem,
     /// The cluster has a history already: a first adoption is refused.
     HistoryExists,
+    /// The asker's heartbeat was not heard since this process started: it may tell that this log was
+    /// rolled back (M1).
+    NotHeardYet,
 }
 
 /// What a member may say of its own ability to vote.

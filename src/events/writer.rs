@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 pub const QUEUE_BATCHES_MAX: usize = 1024;
 /// Batches taken before a flush: bounds how long the first of a group waits for the last.
 const GROUP_BATCHES_MAX: usize = 256;
-/// Buffered batches reach the disk after this long at the latest.
-const BUFFERED_AGE_MAX: Duration = Duration::from_secs(1);
+/// Buffered batches reach the disk after this long at the latest: what a crash may take from the evidence, never
+/// a decision that binds. Each flush of an idle member wakes all of sled's threads and syncs twice.
+const BUFFERED_AGE_MAX: Duration = Duration::from_secs(2);
 /// Buffered batches are flushed earlier past this many bytes, to keep the backlog small.
 const BUFFERED_BYTES_MAX: usize = 1024 * 1024;
 /// Pause between two packing steps: half of one core at most, and never a batch waiting.

@@ -18,8 +18,13 @@ pub const QUIT_GRACE: Nanos = Nanos::from_millis(100);
 /// Empty scans in a row that mean that nothing is left: a fork between two reads of `/proc` hides one
 /// process from one scan (D3).
 pub const EMPTY_SCANS_MIN: u32 = 3;
-/// Pause between scans: long enough for a killed process to go, short against the reserve.
-pub const SCAN_PAUSE: Duration = Duration::from_millis(5);
+/// Pause between scans at first: a killed process goes within a millisecond, and each one is write
+/// outage when a postmaster has died.
+pub const SCAN_PAUSE: Duration = Duration::from_millis(1);
+/// Pause between later scans: what a few did not see go takes its time, and scans cost CPU.
+pub const SCAN_PAUSE_LATER: Duration = Duration::from_millis(5);
+/// Scans of one pass that are [`SCAN_PAUSE`] apart.
+pub const QUICK_SCANS_MAX: u32 = 16;
 /// Longest pass after the seal: then the caller answers its clients, and tries again.
 pub const PASS_MAX: Nanos = Nanos::from_millis(1_500);
 /// Longest wait for the seal: a flush under load takes tens of ms, a hung disk for ever.
@@ -33,10 +38,20 @@ pub const SEAL_WAIT_MIN: Nanos = Nanos::from_millis(50);
 #[must_use]
 pub fn fence_directly(dir: &DataDir) -> FenceOutcome {
     let by = boot_now().plus_nanos(PASS_MAX.0);
-    fence(dir, Some(by), &mut |_| match seal::seal(dir.path()) {
+    fence(dir, Some(by), Head::Unknown, &mut |_| match seal::seal(dir.path()) {
         Ok(sealed) => SealResult::Sealed(sealed),
         Err(e) => SealResult::Failed(e),
     })
+}
+
+/// What is known of the postmaster when a fence begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    /// It was seen to end: what is left are orphans, which nobody can ask to end, and whose clients
+    /// hear nothing from them. They are killed at once (D3: one may still acknowledge).
+    Gone,
+    /// It may live: it is asked first.
+    Unknown,
 }
 
 /// Makes one pass. `by`: when the lease ends; none: it has, so there is no grace. `sealer` seals, and
@@ -44,12 +59,15 @@ pub fn fence_directly(dir: &DataDir) -> FenceOutcome {
 pub(super) fn fence(
     dir: &DataDir,
     by: Option<BootNanos>,
+    head: Head,
     sealer: &mut dyn FnMut(Duration) -> SealResult,
 ) -> FenceOutcome {
     let started = boot_now();
     let mut pass = Pass { dir, sealer, killed: Vec::new(), scans: 0, last: Ok(Vec::new()), seal: None };
     pass.seal(seal_wait(by, started));
-    pass.quit(by);
+    if head == Head::Unknown {
+        pass.quit(by);
+    }
     let until = boot_now().plus_nanos(PASS_MAX.0);
     loop {
         let clear = pass.kill_until_clear(until);
@@ -114,7 +132,7 @@ impl Pass<'_> {
             }
         }
         while boot_now() < kill_at {
-            std::thread::sleep(SCAN_PAUSE);
+            self.pause();
             if self.scan() {
                 return;
             }
@@ -133,8 +151,12 @@ impl Pass<'_> {
                 return false;
             }
             self.kill();
-            std::thread::sleep(SCAN_PAUSE);
+            self.pause();
         }
+    }
+
+    fn pause(&self) {
+        std::thread::sleep(if self.scans < QUICK_SCANS_MAX { SCAN_PAUSE } else { SCAN_PAUSE_LATER });
     }
 
     fn kill(&mut self) {
@@ -194,11 +216,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_dead_postmaster_left_behind_gets_no_grace() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut orphan = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
+        let path = dir.path();
+        let by = boot_now().plus_nanos(PASS_MAX.0);
+        let outcome = fence(&DataDir::resolve(path).unwrap(), Some(by), Head::Gone, &mut |_| {
+            SealResult::Sealed(seal::seal(path).unwrap())
+        });
+        assert!(outcome.is_complete() && outcome.scans >= EMPTY_SCANS_MIN);
+        assert_eq!(outcome.killed, 1);
+        assert_eq!(orphan.wait().unwrap().code(), None);
+    }
+
+    #[test]
     fn past_the_deadline_there_is_no_grace() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let path = dir.path();
-        let outcome = fence(&DataDir::resolve(path).unwrap(), None, &mut |_| {
+        let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
             SealResult::Sealed(seal::seal(path).unwrap())
         });
         assert!(outcome.is_complete());
@@ -211,7 +247,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let outcome =
-            fence(&DataDir::resolve(dir.path()).unwrap(), Some(boot_now()), &mut |_| SealResult::Unknown);
+            fence(&DataDir::resolve(dir.path()).unwrap(), Some(boot_now()), Head::Unknown, &mut |_| {
+                SealResult::Unknown
+            });
         assert!(!outcome.sealed && outcome.left == 0 && !outcome.is_complete());
         assert!(outcome.seal_error.unwrap().contains("did not answer"));
         child.wait().unwrap();
@@ -221,7 +259,7 @@ mod tests {
     fn a_seal_removed_meanwhile_is_put_back_and_looked_behind() {
         let dir = tempfile::tempdir().unwrap();
         let (path, seals) = (dir.path(), Cell::new(0));
-        let outcome = fence(&DataDir::resolve(path).unwrap(), None, &mut |_| {
+        let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
             seals.set(seals.get() + 1);
             let sealed = seal::seal(path).unwrap();
             if seals.get() == 1 {

@@ -6,7 +6,7 @@ use super::clients::Clients;
 use super::clocks::Reading;
 use super::disk::{Disk, SealResult, Sight};
 use super::facts::{Action, Asker, Input};
-use super::fence::{self, SEAL_WAIT_MAX};
+use super::fence::{self, Head, SEAL_WAIT_MAX};
 use super::inotify::DirWatch;
 use super::log::Log;
 use super::procs::{self, DataDir, Watched};
@@ -58,6 +58,8 @@ pub(super) struct Loop {
     inline: bool,
     timer: OwnedFd,
     watched: Option<Watched>,
+    /// The last postmaster that was watched has ended.
+    postmaster_ended: bool,
     changes: DirWatch,
     clocks: Option<Reading>,
     tick_at: BootNanos,
@@ -102,6 +104,7 @@ impl Loop {
             inline,
             timer: timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?,
             watched: None,
+            postmaster_ended: false,
             clocks: Reading::take(),
             tick_at: BootNanos(0),
             log,
@@ -117,7 +120,7 @@ impl Loop {
         while !self.ended {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.pass())) {
                 if self.is_guarding() {
-                    fence::fence(&self.dir, None, &mut |within| self.disk.seal(within));
+                    fence::fence(&self.dir, None, Head::Unknown, &mut |within| self.disk.seal(within));
                 }
                 resume_unwind(panic);
             }
@@ -139,6 +142,7 @@ impl Loop {
         if ready.postmaster
             && let Some(ended) = self.watched.take()
         {
+            self.postmaster_ended = true;
             self.step(Input::PostmasterEnded(ended.postmaster));
         }
         if ready.changes && self.changes.drain() {
@@ -240,7 +244,10 @@ impl Loop {
             && self.watched.as_ref().is_none_or(|w| w.postmaster.pid != pid)
         {
             match procs::watch(&self.dir, pid) {
-                Ok(Some(found)) => self.watched = Some(found),
+                Ok(Some(found)) => {
+                    self.watched = Some(found);
+                    self.postmaster_ended = false;
+                }
                 Ok(None) => {}
                 Err(e) => self.say(format!("cannot watch process {pid}: {e}")),
             }
@@ -284,7 +291,8 @@ impl Loop {
         match action {
             Action::Fence { why: _, by } => {
                 self.clients.flush();
-                let outcome = fence::fence(&self.dir, by, &mut |within| self.disk.seal(within));
+                let head = self.head();
+                let outcome = fence::fence(&self.dir, by, head, &mut |within| self.disk.seal(within));
                 return Some(Input::FenceEnded(outcome));
             }
             Action::Reply(asker, reply) => {
@@ -308,6 +316,15 @@ impl Loop {
             Action::Exit => self.ended = true,
         }
         None
+    }
+
+    /// The pidfd knows before the loop has read it.
+    fn head(&self) -> Head {
+        let gone = match &self.watched {
+            Some(watched) => procs::has_ended(&watched.pidfd).unwrap_or(false),
+            None => self.postmaster_ended,
+        };
+        if gone { Head::Gone } else { Head::Unknown }
     }
 
     fn seal(&mut self) -> Result<(), String> {

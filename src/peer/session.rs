@@ -21,6 +21,10 @@ use tokio::time::timeout;
 /// this length means that the peer takes nothing, and old messages are of no use to it.
 pub(crate) const QUEUE_MESSAGES_MAX: usize = 64;
 
+/// A sign of life is sent after this share of the idle timeout without a message. Members speak at
+/// every heartbeat, a third of it: a sign of life sent as often would only run beside them.
+const ALIVE_SHARE: u32 = 2;
+
 /// Who opened the connection. Of each direction the newest one counts, so that two members that
 /// dial each other at one moment never close each other's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +123,7 @@ async fn write_all(
         Err(e) => return DisconnectReason::Frame(e),
     };
     loop {
-        let frame = match timeout(idle / 3, queue.recv()).await {
+        let frame = match timeout(idle / ALIVE_SHARE, queue.recv()).await {
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 // A farewell is a courtesy: the connection ends, whether it arrives or not.

@@ -347,6 +347,11 @@ impl Link {
         }
     }
 
+    /// Returns what holds the reason of this connection's end, once there is one.
+    pub(super) fn end(&self) -> watch::Receiver<Option<LinkError>> {
+        self.end.clone()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed() || self.end.borrow().is_some()
     }

@@ -141,6 +141,17 @@ impl Session {
         }
     }
 
+    /// Returns a future that ends when the connection that is open now has ended; at once, if none is.
+    pub fn ended(&self) -> impl Future<Output = ()> + 'static + use<> {
+        let end = self.link.as_ref().map(Link::end);
+        async move {
+            if let Some(mut end) = end {
+                // Its sender is gone with the connection, which is an end, too.
+                let _ended = end.wait_for(Option::is_some).await;
+            }
+        }
+    }
+
     /// Sets `synchronous_standby_names` to `value`, and observes that this session sees it after a reload. The
     /// checkpointer, which tells committing sessions whether to wait at all, gets the same signal, but may act on it
     /// milliseconds later.

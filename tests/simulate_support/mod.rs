@@ -68,7 +68,7 @@ pub fn tail(outcome: &Outcome) -> String {
 
 /// The instants at which lines with this text were told, in milliseconds.
 pub fn when(outcome: &Outcome, text: &str) -> Vec<f64> {
-    let at = |line: &String| line.trim().split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
+    let at = |line: &String| line.split_whitespace().next().and_then(|t| t.parse::<f64>().ok());
     outcome.story.iter().filter(|l| l.contains(text)).filter_map(at).map(|s| s * 1e3).collect()
 }
 

@@ -191,11 +191,16 @@ pub(crate) fn postmaster_pid(node: &Node) -> u32 {
 /// Ends a test: kills every daemon, as a power cut would, and has every log audited: what was decided must
 /// follow from what was seen.
 pub(crate) fn finish(cluster: impl std::borrow::Borrow<Cluster>) {
+    finish_but(cluster, None);
+}
+
+/// As [`finish`], for a test that has deleted the log of `forgetful`.
+pub(crate) fn finish_but(cluster: impl std::borrow::Borrow<Cluster>, forgetful: Option<&str>) {
     let cluster = cluster.borrow();
     for node in cluster.nodes().iter().filter(|n| n.daemon_pid().is_some()) {
         node.kill_daemon().unwrap();
     }
-    history::check(cluster);
+    history::check(cluster, forgetful);
     for outcome in cluster.replay_all().unwrap() {
         assert_eq!(outcome.exit_code, 0, "the log of {} replays:\n{}", outcome.node, outcome.output);
     }

@@ -34,7 +34,7 @@ pub(super) struct Kinds {
 /// One kind of takeover.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Measured {
-    /// From the last commit of the old primary to the first of the new one.
+    /// From the last commit before the kill to the first of the new primary.
     pub(super) outage: Spread,
     /// Median over the floor's median, in milliseconds.
     pub(super) over_floor_ms: f64,

@@ -2,7 +2,7 @@
 
 use super::{answers, settings};
 use crate::actors::{
-    Clock, DaemonOrder, Envelope, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
+    Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
     PostgresOperator, Rebuild, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
     listen_to_peers, watch_postmaster,
 };
@@ -12,8 +12,8 @@ use crate::config::{Config, FencingMode, reload_changes};
 use crate::control::ControlServer;
 use crate::core::{CORE_REVISION, Incarnation, Ledger};
 use crate::events::{
-    Actor, Condition, Event, EventLog, LogCondition, LogFound, LogOptions, Observation, OperatorRequest,
-    ProcessIdentity, ProcessStart,
+    Actor, Condition, Event, EventLog, HEAD_NAME, LogCondition, LogFound, LogOptions, Observation,
+    OperatorRequest, ProcessIdentity, ProcessStart,
 };
 use crate::guard;
 use crate::os;
@@ -158,6 +158,8 @@ pub(super) async fn serve(
 
     let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
+    // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
+    let _released = running.sequencer.send(GetLog).await;
     drop(running);
     if let Some(log) = Arc::into_inner(log)
         && let Err(why) = log.close()
@@ -202,6 +204,14 @@ impl Running {
                 }
                 order = orders.recv() => match order {
                     Some(DaemonOrder::Stop) | None => break,
+                    Some(DaemonOrder::StartAnew) => {
+                        // Without its head, the log is given another incarnation when it is opened (M1).
+                        let head = self.config.log.directory.join(HEAD_NAME);
+                        crit!(logger, "this log was rolled back: starting anew, to be registered by the others");
+                        std::fs::remove_file(&head)
+                            .with_context(|| format!("removing the head {}", head.display()))?;
+                        return Ok(Exit::Internal);
+                    }
                     Some(DaemonOrder::StayRunning) => {
                         warn!(logger, "staying: no quorum agreed to pause, and without the daemon the guard would \
                             stop PostgreSQL at the lease's end; tell it again to end it all the same");

@@ -18,7 +18,7 @@ impl Invariant for Audit {
         "deciding the log again gives every recorded decision"
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
-        if world.scenario.seed % ONE_SEED_IN != 0 {
+        if !world.scenario.seed.is_multiple_of(ONE_SEED_IN) {
             return Ok(());
         }
         for node in &world.nodes {

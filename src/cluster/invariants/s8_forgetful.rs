@@ -23,9 +23,11 @@ impl Invariant for Forgetful {
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             // What nobody can notice by itself counts once a peer has told it, and it came back (M1).
-            Fact::LogLost { member, noticed: true } => drop(self.forgot.insert(*member)),
+            Fact::LogLost { member, noticed: true } => {
+                self.forgot.insert(*member);
+            }
             Fact::DaemonStarted { member, .. } if self.told.remove(member) => {
-                drop(self.forgot.insert(*member))
+                self.forgot.insert(*member);
             }
             Fact::Decided { member, decision } => {
                 if let Decision::RollbackDetected { .. } = &**decision {

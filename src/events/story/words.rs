@@ -111,6 +111,7 @@ impl<'a> Words<'a> {
             }
             Refusal::OtherSystem => "the candidate belongs to another PostgreSQL cluster".to_owned(),
             Refusal::HistoryExists => "the cluster has a history already".to_owned(),
+            Refusal::NotHeardYet => "its heartbeat was not heard yet since this member's start".to_owned(),
         }
     }
 

@@ -1,0 +1,100 @@
+//! Hands batches to the log. One that nothing waits for is held back for a moment, so that the log's
+//! thread is woken for several at once: in an idle member that is most of its work. It never reorders,
+//! and never holds back what binds this node or has effects that wait for the log (S5).
+
+#[cfg(feature = "fault-injection")]
+use super::injected::Doom;
+#[cfg(not(feature = "fault-injection"))]
+use super::sequencer::Doom;
+use crate::core::Effect;
+use crate::events::{Durability, Event, EventLog, Receipt, Record};
+use slog::{Logger, crit};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long a batch is held back: an eighth of what a buffered one may wait for the disk anyway.
+const HOLD: Duration = Duration::from_millis(250);
+/// Batches held back at most: a busy member gains nothing by holding more.
+const HELD_MAX: usize = 64;
+
+/// A batch that was handed over, and what is to be done once it is as durable as it must be.
+pub(super) struct Waiting {
+    pub(super) receipt: Receipt,
+    pub(super) effects: Vec<Effect>,
+    pub(super) doom: Doom,
+}
+
+/// The way into the log; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Appender {
+    log: Arc<EventLog<Event>>,
+    waiting: mpsc::Sender<Waiting>,
+    held: Rc<RefCell<Vec<Vec<Record>>>>,
+    logger: Logger,
+}
+
+impl Appender {
+    pub(super) fn new(log: Arc<EventLog<Event>>, waiting: mpsc::Sender<Waiting>, logger: Logger) -> Self {
+        Self { log, waiting, held: Rc::default(), logger }
+    }
+
+    /// Appends a batch; `ordered` is done once it is as durable as asked. Ends the process when the log
+    /// takes no more: its order can't be kept any more, and the log restores everything.
+    pub(super) fn append(
+        &self,
+        batch: Vec<Record>,
+        durability: Durability,
+        ordered: Vec<Effect>,
+        doom: Doom,
+    ) {
+        if durability == Durability::Buffered && ordered.is_empty() && !doom.is_wished() {
+            let held = {
+                let mut held = self.held.borrow_mut();
+                held.push(batch);
+                held.len()
+            };
+            if held >= HELD_MAX {
+                self.release();
+            } else if held == 1 {
+                let this = self.clone();
+                actix::spawn(async move {
+                    tokio::time::sleep(HOLD).await;
+                    this.release();
+                });
+            }
+            return;
+        }
+        self.release();
+        let receipt = self.hand_over(batch, durability);
+        self.wait_for(Waiting { receipt, effects: ordered, doom });
+    }
+
+    /// Hands over what is held back. The last one's receipt speaks for all of them.
+    pub(super) fn release(&self) {
+        let held = self.held.take();
+        let last = held.into_iter().fold(None, |_, batch| Some(self.hand_over(batch, Durability::Buffered)));
+        if let Some(receipt) = last {
+            self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
+        }
+    }
+
+    fn hand_over(&self, batch: Vec<Record>, durability: Durability) -> Receipt {
+        match self.log.append(batch, durability) {
+            Ok(receipt) => receipt,
+            Err(refused) => {
+                crit!(self.logger, "the log takes no more records"; "why" => %refused);
+                std::process::exit(70);
+            }
+        }
+    }
+
+    fn wait_for(&self, waiting: Waiting) {
+        if self.waiting.try_send(waiting).is_err() {
+            crit!(self.logger, "the queue of effects is full"; "bound" => self.waiting.max_capacity());
+            std::process::exit(70);
+        }
+    }
+}
