@@ -54,7 +54,7 @@ pub(super) struct Log {
     pub(super) day_records: u64,
     /// Seconds to audit them, from the disk.
     pub(super) day_audit_s: f64,
-    /// Bytes of the log's directory after a day: eight times those of three hours.
+    /// Bytes by which a day makes the log's directory grow, from the second half of an eighth of it.
     pub(super) day_bytes: u64,
     /// Bytes that it should stay below.
     pub(super) day_bytes_max: u64,
@@ -85,7 +85,7 @@ pub(super) fn measure(bench: &Bench, records_a_day: Option<u64>) -> anyhow::Resu
     let in_memory = audit_rate(&with_failover)?;
     bench.say(&format!("log: an eighth of a day of {day_records} records"));
     let day = scratch.0.join("day");
-    let day_bytes = write_day(&day, &idle, day_records / DAY_SHARE)? * DAY_SHARE;
+    let day_bytes = write_part_of_day(&day, &idle, day_records / DAY_SHARE)? * DAY_SHARE;
     let begun = Instant::now();
     let mut read = 0u64;
     for record in LogReader::<Event>::open(&day)? {
@@ -203,31 +203,39 @@ fn audit_rate(records: &[Record]) -> anyhow::Result<f64> {
     Ok(audited as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Writes so many records into a log that packs as it does in a daemon; returns its size on the disk.
-fn write_day(dir: &Path, records: &[Record], count: u64) -> anyhow::Result<u64> {
+/// Writes so many records into a log that packs as it does in a daemon; returns by how many bytes the
+/// second half of them made it grow. What a log of any length takes, its hot records above all, is in
+/// the first half.
+fn write_part_of_day(dir: &Path, records: &[Record], count: u64) -> anyhow::Result<u64> {
     let options = LogOptions::default();
     let log = EventLog::<Event>::open(dir, options)?.log;
+    let due = options.pack.keep_records + options.pack.start_records;
     let span = records.last().map_or(0, |l| l.boot.nanos_since(records[0].boot));
     let mut next = Seq(1);
+    let mut half = None;
     for round in 0u64.. {
         for batch in batches(records) {
             let batch = renumbered(batch, next, round * span);
             next = Seq(next.0 + batch.len() as u64);
-            let receipt = append(&log, batch, Durability::Buffered)?;
-            drop(receipt);
-            // The log packs while it is idle: let it, whenever it is due.
-            if log.stats().hot_records >= 2 * (options.pack.keep_records + options.pack.start_records) {
-                while log.stats().hot_records > options.pack.keep_records {
+            drop(append(&log, batch, Durability::Buffered)?);
+            // The log packs while it is idle: let it, whenever it is due. It leaves what fills no block.
+            if log.stats().hot_records >= 2 * due {
+                while log.stats().hot_records > due {
                     std::thread::sleep(Duration::from_millis(2));
+                }
+                if half.is_none() && next.0 >= count / 2 {
+                    half = Some((next.0, size_of(dir)?));
                 }
             }
         }
-        if next.0 > count {
+        if next.0 >= count {
             break;
         }
     }
     log.close()?;
-    Ok(size_of(dir)?)
+    let (first, before) = half.unwrap_or_default();
+    let grown = size_of(dir)?.saturating_sub(before);
+    Ok((grown as f64 * count as f64 / (next.0 - first) as f64) as u64)
 }
 
 fn size_of(path: &Path) -> std::io::Result<u64> {

@@ -71,7 +71,11 @@ fn row(name: &str, s: Spread) -> String {
 
 fn takeovers(t: &Takeovers) {
     anstream::println!("write outage, {} runs each{:>20}{:>10}{:>10}", t.runs, "min ms", "median", "max");
-    anstream::println!("{}", row("pg_promote() by hand: the floor", t.floor));
+    anstream::println!(
+        "{}   {} more stalled for 5 s",
+        row("pg_promote() by hand: the floor", t.floor),
+        t.floors_stalled
+    );
     let kinds = [("postmaster killed", &t.postmaster), ("node killed", &t.node)];
     for (name, measured) in kinds {
         let Some(m) = measured else { continue };
