@@ -50,7 +50,10 @@ fn from_the_first_adoption_to_a_guarded_start() {
     assert!(text.contains("no primary was ever adopted"), "{text}");
     // The silent third one may know of a primary: a start would be read-only.
     let (code, text) = run(node1, &["guard", "--dry-run"]);
-    assert!(code == 0 && text.contains("would be sealed") && text.contains("not all others"), "{code}: {text}");
+    assert!(
+        code == 0 && text.contains("would be sealed") && text.contains("not all others"),
+        "{code}: {text}"
+    );
     assert!(!is_sealed(node1));
 
     let (code, text) = run(node1, &["adopt", "nod1"]);

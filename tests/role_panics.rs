@@ -40,6 +40,8 @@ fn a_role_that_fails_is_rebuilt() {
             for node in cluster.nodes() {
                 node.kill_daemon().unwrap();
                 node.start_daemon().unwrap();
+                // All at once could take longer than the lease.
+                cluster.wait_healthy(within(60)).unwrap();
             }
         }
         let before = cluster.wait_healthy(within(60)).unwrap();
