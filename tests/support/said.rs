@@ -33,7 +33,8 @@ impl Reason {
             Self::Manual => &["would have stood", "but mode is manual"],
             Self::TooFewHoldItDown => &["did not stand: only", "are needed"],
             Self::Fenced => &["is fenced, sealed and stopped"],
-            Self::LeaseExpired => &["is fenced, sealed and stopped", "lease"],
+            // The guard says it: it fences before the daemon would, which then finds PostgreSQL gone.
+            Self::LeaseExpired => &["the guard fences", "Deadline"],
             Self::PastTheFork => &["can't follow the primary"],
         }
     }
