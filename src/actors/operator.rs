@@ -359,6 +359,9 @@ impl Handler<GuardReached> for PostgresOperator {
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
                         warn!(logger, "the guard fences"; "why" => ?why);
+                        let lease_over = matches!(why, crate::guard::protocol::FenceReason::Deadline { .. });
+                        let begun = GuardReport::FenceBegun { lease_over };
+                        observer.tell(Observation::GuardReported(begun)).await;
                     }
                     GuardEvent::Notice(notice) => info!(logger, "the guard says"; "what" => ?notice),
                     GuardEvent::Lagged { missed } => {

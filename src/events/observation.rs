@@ -114,6 +114,11 @@ pub enum GuardReport {
         /// The term that ended.
         term: Term,
     },
+    /// It has begun to fence, by itself or as asked.
+    FenceBegun {
+        /// Whether the lease ran out; else it was asked, or found the host to have stood still.
+        lease_over: bool,
+    },
 }
 
 /// A fact from outside.

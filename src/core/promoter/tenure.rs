@@ -185,6 +185,14 @@ impl Promoter {
                 }
             }
             Some(GuardReport::Fenced { term }) => self.release_again(term, out),
+            // L6: the guard acts by itself. What is decided here makes it known, with its reason, before the
+            // postmaster's end is seen.
+            Some(GuardReport::FenceBegun { lease_over }) => {
+                if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
+                    let why = if lease_over { FenceReason::LeaseExpired } else { FenceReason::GuardDecided };
+                    out.push(decided(Decision::FenceOrdered { term, why }));
+                }
+            }
             _ => {}
         }
     }

@@ -71,6 +71,7 @@ fn observed(observation: &Observation, memory: &mut StoryMemory) -> Option<Noise
             GuardReport::Lost => if_repeated(memory.repeats("guard", LOCAL, 3)),
             GuardReport::StoodDown => if_repeated(memory.repeats("guard", LOCAL, 4)),
             GuardReport::Fenced { term } => if_repeated(memory.repeats("guard", LOCAL, (5, Some(*term)))),
+            GuardReport::FenceBegun { .. } => None,
         },
         Observation::ProcessStarted(_)
         | Observation::ReceiverEnded

@@ -282,6 +282,10 @@ fn guard(scene: &Scene<'_>, said: &GuardReport) -> Told {
             let text = format!("the guard of {me} runs, has fenced term {term}, and keeps it so");
             told(Level::Info, "guard present", text)
         }
+        GuardReport::FenceBegun { lease_over } => {
+            let why = if *lease_over { ": the lease ran out" } else { "" };
+            told(Level::Critical, "guard fences", format!("the guard of {me} fences its PostgreSQL{why}"))
+        }
     }
 }
 
@@ -292,6 +296,6 @@ pub(super) fn guard_term(said: &GuardReport) -> Option<Term> {
         GuardReport::Armed { term, .. } | GuardReport::Refused { term } | GuardReport::Fenced { term } => {
             Some(*term)
         }
-        GuardReport::Lost | GuardReport::StoodDown => None,
+        GuardReport::Lost | GuardReport::StoodDown | GuardReport::FenceBegun { .. } => None,
     }
 }
