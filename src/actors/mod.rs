@@ -7,6 +7,7 @@ mod guardian;
 mod hands;
 #[cfg(feature = "fault-injection")]
 mod injected;
+mod operations;
 mod operator;
 mod peers;
 mod postmaster;

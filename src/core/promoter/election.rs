@@ -1,11 +1,10 @@
 //! Standing for election: pre-vote, plan, freeze, votes, promotion (E1, E2, E5 to E10).
 
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, decided, guard_said, heard, is_frozen};
-use crate::core::{BootNanos, MemberId, Nanos, Term, kth_largest};
+use crate::core::{BootNanos, MemberId, Nanos, Term};
 use crate::events::{
-    Announcement, CandidacyKind, Deadline, Decision, Event, FenceReason, FollowOutcome, GuardReport,
-    LeaseAsk, Lineage, Message, NoElection, Observation, OperatorRequest, Placement, Position,
-    PromotionOutcome, Refusal, Roster, Testimony, Unelectable, Verdict, VoteAsk,
+    CandidacyKind, Deadline, Decision, Event, FollowOutcome, GuardReport, LeaseAsk, Message, NoElection,
+    Observation, OperatorRequest, Position, Refusal, Roster, Unelectable, Verdict, VoteAsk,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -298,12 +297,12 @@ impl Promoter {
         }
     }
 
-    fn open_candidacy(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
+    pub(super) fn open_candidacy(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
         let roster_number = self.ledger.roster.number;
         out.push(decided(Decision::CandidacyOpened { term, kind, roster_number }));
     }
 
-    fn abandon(&self, term: Option<Term>, why: NoElection, out: &mut Vec<Event>) {
+    pub(super) fn abandon(&self, term: Option<Term>, why: NoElection, out: &mut Vec<Event>) {
         out.push(decided(Decision::ElectionAbandoned { term, why }));
     }
 
@@ -324,178 +323,10 @@ impl Promoter {
         }
     }
 
-    // ---- pre-vote (E1) --------------------------------------------------------------------
-
-    /// E1: with verdict down, ask everybody; the term is unchanged.
-    fn open(&self, out: &mut Vec<Event>) {
-        if self.phase != Phase::Idle || self.now() < self.retry_at || !self.ledger.verdict.is_down() {
-            return;
-        }
-        if self.ledger.tenure.is_some()
-            || self.fencing
-            || self.ledger.ability().is_err() && !self.asks_anyway()
-        {
-            return;
-        }
-        match self.ability_to_stand() {
-            Ok(()) | Err(Unelectable::Manual) => {
-                let number = self.number + 1;
-                let about = self.ledger.announced_term();
-                out.push(decided(Decision::TestimonyRequested { number, about }));
-            }
-            Err(why) if self.withheld != Some(why) => {
-                let holders = self.ledger.holders_of_down();
-                out.push(decided(Decision::CandidacyWithheld { why, holders, rank: 0 }));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// L8: the release that was waited out is here, and the others have it too: asks again, at once.
-    fn plan_anew(&self, out: &mut Vec<Event>) {
-        match &self.phase {
-            Phase::Planned { at, .. } if self.now() < *at => {
-                let about = self.ledger.announced_term();
-                out.push(decided(Decision::TestimonyRequested { number: self.number + 1, about }));
-            }
-            Phase::Asking { .. } => self.plan_when_answered(out),
-            _ => self.open(out),
-        }
-    }
-
-    /// A silence after restart passes: the pre-vote tells who else is able meanwhile. A member that
-    /// has no vote may still stand.
-    fn asks_anyway(&self) -> bool {
-        matches!(self.ledger.ability(), Err(Refusal::SilentAfterRestart { .. } | Refusal::NoVoter))
-    }
-
-    /// E5, and the operator's word where he named this member (E10).
-    fn ability_to_stand(&self) -> Result<(), Unelectable> {
-        match self.ledger.electable() {
-            Err(Unelectable::Manual | Unelectable::PriorityZero | Unelectable::Lagging { .. })
-                if self.named =>
-            {
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    fn plan_when_answered(&self, out: &mut Vec<Event>) {
-        let Phase::Asking { ends_at, answers, .. } = &self.phase else { return };
-        let waits_for_any = self
-            .settings()
-            .others()
-            .any(|m| self.ledger.peer(m).is_some_and(|p| p.connected) && !answers.contains_key(&m));
-        if !waits_for_any || self.now() >= *ends_at {
-            self.plan(answers, out);
-        }
-    }
-
-    fn plan(&self, answers: &BTreeMap<MemberId, (BootNanos, Testimony)>, out: &mut Vec<Event>) {
-        let about = self.ledger.announced_term();
-        let needed = self.ledger.quorum().needed();
-        let needed_u8 = self.ledger.quorum().needed_u8();
-        let mut holders = Vec::new();
-        let mut seers = Vec::new();
-        let mut silent = Vec::new();
-        let mut unable = Vec::new();
-        let mut free_from = Vec::new();
-        for member in self.settings().ids().filter(|m| self.settings().votes(*m)) {
-            match self.testimony_of(member, answers) {
-                Some((t, verdict, free, ability)) if t == about && verdict.is_down() => {
-                    holders.push(member);
-                    match ability {
-                        Ok(()) | Err(Refusal::SilentAfterRestart { .. }) => free_from.push(Reverse(free)),
-                        Err(why) => unable.push((member, why)),
-                    }
-                }
-                Some(_) => seers.push(member),
-                None => silent.push(member),
-            }
-        }
-        if holders.len() < needed {
-            let why = NoElection::TooFewHoldItDown { holders, seers, silent, needed: needed_u8 };
-            return self.abandon(None, why, out);
-        }
-        // The Q-th earliest instant at which a holder is free to vote: before it, a lease may stand.
-        let Some(Reverse(free_at)) = kth_largest(&free_from, needed) else {
-            return self.abandon(None, NoElection::TooFewCanVote { unable, needed: needed_u8 }, out);
-        };
-        let placements = self.placements(answers);
-        let rank = self.rank(&placements);
-        if let Err(why) = self.ability_to_stand() {
-            out.push(decided(Decision::CandidacyWithheld { why, holders, rank }));
-            return;
-        }
-        let delay = if self.preferred { 0 } else { u64::from(rank) * self.settings().rank_delay.0 };
-        let at = free_at.max(self.now()).plus_nanos(delay);
-        out.push(decided(Decision::ElectionPlanned { at, rank, holders, placements, free_at }));
-    }
-
-    /// What a voter testified: about which term, its verdict, when it will be free, its ability.
-    fn testimony_of(
-        &self,
-        member: MemberId,
-        answers: &BTreeMap<MemberId, (BootNanos, Testimony)>,
-    ) -> Option<(Term, Verdict, BootNanos, Result<(), Refusal>)> {
-        let me = self.ledger.me();
-        if member == me {
-            let promised = self.ledger.standing_promise().filter(|p| p.holder != me).map(|p| p.until);
-            let free = promised.unwrap_or_default().max(self.ledger.silent_until);
-            return Some((self.ledger.announced_term(), self.ledger.verdict, free, self.ledger.ability()));
-        }
-        let (heard_at, t) = answers.get(&member)?;
-        // A promise to a primary whose tenure is over falls as soon as its release gets there.
-        let released = self.ledger.released >= self.ledger.announced_term();
-        let over = |holder| holder == me || (released && Some(holder) == self.ledger.primary());
-        let promised = t.promise.filter(|(holder, _)| !over(*holder)).map_or(Nanos(0), |(_, left)| left);
-        let silence = match t.able {
-            Err(Refusal::SilentAfterRestart { left }) => left,
-            _ => Nanos(0),
-        };
-        // The other clock may run 2 % slower (PROTOCOL's failure model).
-        let wait = promised.0.max(silence.0);
-        Some((t.about, t.verdict, heard_at.plus_nanos(wait + wait / 50), t.able))
-    }
-
-    fn placements(&self, answers: &BTreeMap<MemberId, (BootNanos, Testimony)>) -> Vec<Placement> {
-        self.settings()
-            .ids()
-            .filter(|m| !self.settings().is_witness(*m))
-            .filter_map(|member| {
-                if member == self.ledger.me() {
-                    let position = self.ledger.rough_position();
-                    let priority = self.settings().priority;
-                    return Some(Placement {
-                        member,
-                        position,
-                        priority,
-                        electable: self.ability_to_stand(),
-                    });
-                }
-                let (_, t) = answers.get(&member)?;
-                Some(Placement { member, position: t.position, priority: t.priority, electable: t.electable })
-            })
-            .collect()
-    }
-
-    /// E5: lineage and position, then priority, then name; only those that can be promoted count.
-    fn rank(&self, placements: &[Placement]) -> u8 {
-        let me = self.ledger.me();
-        let Some(own) = placements.iter().find(|p| p.member == me) else { return 0 };
-        let ahead = placements
-            .iter()
-            .filter(|p| p.member != me && p.electable.is_ok())
-            .filter(|p| precedes(p.member, p.position, p.priority, me, own.position, own.priority))
-            .count();
-        u8::try_from(ahead).unwrap_or(u8::MAX)
-    }
-
     // ---- freeze and votes (E2, E6, E7) ----------------------------------------------------
 
     /// The highest term that testimonies told of.
-    fn term_asked(&self) -> Term {
+    pub(super) fn term_asked(&self) -> Term {
         match &self.phase {
             Phase::Asking { answers, .. } => {
                 answers.values().map(|(_, t)| t.term_seen).max().unwrap_or_default()
@@ -505,7 +336,7 @@ impl Promoter {
         }
     }
 
-    fn next_term(&self) -> Term {
+    pub(super) fn next_term(&self) -> Term {
         let highest = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
         Term(highest.0.saturating_add(1))
     }
@@ -596,7 +427,7 @@ impl Promoter {
         best.map(|(m, p, _, c)| (m, p, c))
     }
 
-    fn request_votes(
+    pub(super) fn request_votes(
         &self,
         term: Term,
         kind: CandidacyKind,
@@ -685,158 +516,6 @@ impl Promoter {
         }
     }
 
-    // ---- candidates that are primaries already (E9, E10) ----------------------------------
-
-    fn ask_as_primary(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
-        let position = self.ledger.rough_position();
-        let adoption = matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
-        let roster = (adoption && self.ledger.roster.number == 0).then(|| self.first_roster());
-        self.request_votes(term, kind, position, roster, out);
-    }
-
-    /// M1: the incarnations that all members told.
-    fn first_roster(&self) -> Roster {
-        let incarnations = self
-            .settings()
-            .ids()
-            .map(|m| {
-                if m == self.ledger.me() {
-                    Some(self.ledger.process.incarnation)
-                } else {
-                    self.ledger.heartbeat(m).map(|h| h.incarnation)
-                }
-            })
-            .collect();
-        Roster { number: 1, incarnations, vote_floor: vec![Term(0); self.settings().members.len()] }
-    }
-
-    /// E10: all registered members answer, none has a history, and exactly one PostgreSQL is not in
-    /// recovery: the one beside this daemon.
-    fn adopt_first(&self, out: &mut Vec<Event>) {
-        let l = &self.ledger;
-        if self.phase != Phase::Idle
-            || self.now() < self.retry_at
-            || !l.history.is_empty()
-            || !l.is_writable()
-        {
-            return;
-        }
-        if l.roster.number > 0 || l.log_stalled || l.forgetful {
-            return;
-        }
-        let all_agree = self.settings().others().all(|m| {
-            l.heartbeat(m).is_some_and(|h| {
-                let standby = h.postgres.is_some_and(|p| p.in_recovery == Some(true));
-                h.announced.is_none()
-                    && h.roster_number == 0
-                    && h.able.is_ok() | !self.settings().votes(m)
-                    && (self.settings().is_witness(m) || standby)
-            })
-        });
-        if all_agree {
-            // Term 1, unless a first attempt was lost on the way.
-            self.open_candidacy(self.next_term(), CandidacyKind::FirstAdoption, out);
-        }
-    }
-
-    /// E10: the operator named this member.
-    fn adopt_by_name(&self, out: &mut Vec<Event>) {
-        if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
-            return;
-        }
-        // Where nobody can be elected by the rules, for instance because the only member with the newest line
-        // of history is lost, the operator's word decides: who sees the primary and who promised it still refuses.
-        let l = &self.ledger;
-        if l.answer().is_some() && (l.is_writable() || l.announced().is_none() || l.verdict.is_down()) {
-            self.open_candidacy(self.next_term(), CandidacyKind::OperatorAdoption, out);
-        } else {
-            self.open(out);
-        }
-    }
-
-    /// E9: a lease holder that learns of a higher voted term stands above it, keeping its lease.
-    fn stand_above(&self, out: &mut Vec<Event>) {
-        let l = &self.ledger;
-        let Some(tenure) = l.tenure.filter(|t| *t == l.announced_term()) else { return };
-        let heard = l.term_heard();
-        if self.phase != Phase::Idle || self.now() < self.retry_at || heard <= tenure || !l.lease_stands() {
-            return;
-        }
-        if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
-            return;
-        }
-        let term = Term(heard.0.saturating_add(1));
-        self.open_candidacy(term, CandidacyKind::Incumbent, out);
-    }
-
-    // ---- promotion (E8) -------------------------------------------------------------------
-
-    fn answer_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
-        if matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption)
-            && self.ledger.roster.number == 0
-        {
-            out.push(decided(Decision::RosterCommitted(self.first_roster())));
-        }
-        if !self.ledger.leases() {
-            self.act_on_win(term, out);
-        }
-    }
-
-    fn go_on_promoting(&self, out: &mut Vec<Event>) {
-        let Phase::Promoting { term, armed, ordered, .. } = &self.phase else { return };
-        let fresh = self.granted_until().is_some_and(|t| t > self.now());
-        if *armed && !*ordered && fresh && self.ledger.lease_stands() && !self.fencing {
-            self.act_on_win(*term, out);
-        }
-    }
-
-    /// A running primary announces itself; anybody else is promoted first.
-    fn act_on_win(&self, term: Term, out: &mut Vec<Event>) {
-        let Some(answer) = self.ledger.answer() else {
-            return out.push(decided(Decision::PromotionOrdered { term }));
-        };
-        if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
-            return out.push(decided(Decision::PromotionOrdered { term }));
-        }
-        let Some(timeline) = answer.timeline else { return };
-        let lineage = match self.ledger.announced().filter(|a| a.primary == self.ledger.me()) {
-            Some(a) if a.lineage.timeline == timeline => a.lineage,
-            _ => Lineage { opened: term, timeline },
-        };
-        out.push(decided(Decision::PrimaryAnnounced(Announcement {
-            term,
-            primary: self.ledger.me(),
-            lineage,
-            forked: None,
-            system_id: answer.system_id,
-        })));
-    }
-
-    fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {
-        let PromotionOutcome::Promoted { timeline, switched_at, system_id } = outcome else { return };
-        if self.ledger.tenure != Some(term) || self.fencing || !self.ledger.lease_stands() {
-            return;
-        }
-        out.push(decided(Decision::PrimaryAnnounced(Announcement {
-            term,
-            primary: self.ledger.me(),
-            lineage: Lineage { opened: term, timeline: *timeline },
-            forked: self.ledger.lineage.map(|l| (l, *switched_at)),
-            system_id: *system_id,
-        })));
-    }
-
-    /// A winner that can't be guarded must not promote: the term ends here.
-    fn guard_refused(&self, term: Term, out: &mut Vec<Event>) {
-        // A running primary asks the guard again with the next renewal; its old deadline stands meanwhile.
-        if let Phase::Promoting { term: t, ordered: false, .. } = &self.phase
-            && *t == term
-            && !self.ledger.is_writable()
-        {
-            self.release_or_fence(term, FenceReason::NoLease, out);
-        }
-    }
-
     pub(super) fn election_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {
         match &self.phase {
             Phase::Idle => {
@@ -857,7 +536,7 @@ impl Promoter {
 
 /// E5: whether one member comes before another: position, then priority, then name. Members are
 /// numbered in the order of their names.
-fn precedes(
+pub(super) fn precedes(
     one: MemberId,
     one_position: Option<Position>,
     one_priority: u32,

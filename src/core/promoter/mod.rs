@@ -3,6 +3,8 @@
 
 mod election;
 mod follow;
+mod prevote;
+mod promotion;
 mod roster;
 mod tenure;
 

@@ -1,0 +1,157 @@
+//! From a won election to the announcement (E8), and candidates that are primaries already (E9, E10).
+
+use super::{Phase, Promoter, decided};
+use crate::core::Term;
+use crate::events::{
+    Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Roster,
+};
+
+impl Promoter {
+    pub(super) fn ask_as_primary(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
+        let position = self.ledger.rough_position();
+        let adoption = matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
+        let roster = (adoption && self.ledger.roster.number == 0).then(|| self.first_roster());
+        self.request_votes(term, kind, position, roster, out);
+    }
+
+    /// M1: the incarnations that all members told.
+    pub(super) fn first_roster(&self) -> Roster {
+        let incarnations = self
+            .settings()
+            .ids()
+            .map(|m| {
+                if m == self.ledger.me() {
+                    Some(self.ledger.process.incarnation)
+                } else {
+                    self.ledger.heartbeat(m).map(|h| h.incarnation)
+                }
+            })
+            .collect();
+        Roster { number: 1, incarnations, vote_floor: vec![Term(0); self.settings().members.len()] }
+    }
+
+    /// E10: all registered members answer, none has a history, and exactly one PostgreSQL is not in
+    /// recovery: the one beside this daemon.
+    pub(super) fn adopt_first(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if self.phase != Phase::Idle
+            || self.now() < self.retry_at
+            || !l.history.is_empty()
+            || !l.is_writable()
+        {
+            return;
+        }
+        if l.roster.number > 0 || l.log_stalled || l.forgetful {
+            return;
+        }
+        let all_agree = self.settings().others().all(|m| {
+            l.heartbeat(m).is_some_and(|h| {
+                let standby = h.postgres.is_some_and(|p| p.in_recovery == Some(true));
+                h.announced.is_none()
+                    && h.roster_number == 0
+                    && h.able.is_ok() | !self.settings().votes(m)
+                    && (self.settings().is_witness(m) || standby)
+            })
+        });
+        if all_agree {
+            // Term 1, unless a first attempt was lost on the way.
+            self.open_candidacy(self.next_term(), CandidacyKind::FirstAdoption, out);
+        }
+    }
+
+    /// E10: the operator named this member.
+    pub(super) fn adopt_by_name(&self, out: &mut Vec<Event>) {
+        if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
+            return;
+        }
+        // Where nobody can be elected by the rules, for instance because the only member with the newest line
+        // of history is lost, the operator's word decides: who sees the primary and who promised it still refuses.
+        let l = &self.ledger;
+        if l.answer().is_some() && (l.is_writable() || l.announced().is_none() || l.verdict.is_down()) {
+            self.open_candidacy(self.next_term(), CandidacyKind::OperatorAdoption, out);
+        } else {
+            self.open(out);
+        }
+    }
+
+    /// E9: a lease holder that learns of a higher voted term stands above it, keeping its lease.
+    pub(super) fn stand_above(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let Some(tenure) = l.tenure.filter(|t| *t == l.announced_term()) else { return };
+        let heard = l.term_heard();
+        if self.phase != Phase::Idle || self.now() < self.retry_at || heard <= tenure || !l.lease_stands() {
+            return;
+        }
+        if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
+            return;
+        }
+        let term = Term(heard.0.saturating_add(1));
+        self.open_candidacy(term, CandidacyKind::Incumbent, out);
+    }
+
+    pub(super) fn answer_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
+        if matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption)
+            && self.ledger.roster.number == 0
+        {
+            out.push(decided(Decision::RosterCommitted(self.first_roster())));
+        }
+        if !self.ledger.leases() {
+            self.act_on_win(term, out);
+        }
+    }
+
+    pub(super) fn go_on_promoting(&self, out: &mut Vec<Event>) {
+        let Phase::Promoting { term, armed, ordered, .. } = &self.phase else { return };
+        let fresh = self.granted_until().is_some_and(|t| t > self.now());
+        if *armed && !*ordered && fresh && self.ledger.lease_stands() && !self.fencing {
+            self.act_on_win(*term, out);
+        }
+    }
+
+    /// A running primary announces itself; anybody else is promoted first.
+    pub(super) fn act_on_win(&self, term: Term, out: &mut Vec<Event>) {
+        let Some(answer) = self.ledger.answer() else {
+            return out.push(decided(Decision::PromotionOrdered { term }));
+        };
+        if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
+            return out.push(decided(Decision::PromotionOrdered { term }));
+        }
+        let Some(timeline) = answer.timeline else { return };
+        let lineage = match self.ledger.announced().filter(|a| a.primary == self.ledger.me()) {
+            Some(a) if a.lineage.timeline == timeline => a.lineage,
+            _ => Lineage { opened: term, timeline },
+        };
+        out.push(decided(Decision::PrimaryAnnounced(Announcement {
+            term,
+            primary: self.ledger.me(),
+            lineage,
+            forked: None,
+            system_id: answer.system_id,
+        })));
+    }
+
+    pub(super) fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {
+        let PromotionOutcome::Promoted { timeline, switched_at, system_id } = outcome else { return };
+        if self.ledger.tenure != Some(term) || self.fencing || !self.ledger.lease_stands() {
+            return;
+        }
+        out.push(decided(Decision::PrimaryAnnounced(Announcement {
+            term,
+            primary: self.ledger.me(),
+            lineage: Lineage { opened: term, timeline: *timeline },
+            forked: self.ledger.lineage.map(|l| (l, *switched_at)),
+            system_id: *system_id,
+        })));
+    }
+
+    /// A winner that can't be guarded must not promote: the term ends here.
+    pub(super) fn guard_refused(&self, term: Term, out: &mut Vec<Event>) {
+        // A running primary asks the guard again with the next renewal; its old deadline stands meanwhile.
+        if let Phase::Promoting { term: t, ordered: false, .. } = &self.phase
+            && *t == term
+            && !self.ledger.is_writable()
+        {
+            self.release_or_fence(term, FenceReason::NoLease, out);
+        }
+    }
+}
