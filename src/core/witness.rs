@@ -106,7 +106,10 @@ impl Machine for Witness {
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {
         match &record.event {
-            Event::Observed(Observation::HeartbeatDue { .. }) => out.push(self.heartbeat()),
+            // Who has just come, or come back, need not wait for the next one: a lease may depend on it.
+            Event::Observed(Observation::HeartbeatDue { .. } | Observation::PeerConnected { .. }) => {
+                out.push(self.heartbeat());
+            }
             // Others wait for this to reach a quorum.
             Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
                 out.push(self.heartbeat());

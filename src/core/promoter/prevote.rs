@@ -112,6 +112,9 @@ impl Promoter {
             return;
         }
         let delay = if self.preferred { 0 } else { u64::from(rank) * self.settings().rank_delay.0 };
+        // Nobody stands without freezing itself, which its own promise forbids.
+        let own_free = self.testimony_of(self.ledger.me(), answers).map_or(free_at, |(_, _, free, _)| free);
+        let free_at = free_at.max(own_free);
         let at = free_at.max(self.now()).plus_nanos(delay);
         out.push(decided(Decision::ElectionPlanned { at, rank, holders, placements, free_at }));
     }

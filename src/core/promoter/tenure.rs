@@ -112,10 +112,7 @@ impl Promoter {
 
     pub(super) fn decide_tenure(&self, observation: &Observation, out: &mut Vec<Event>) {
         match observation {
-            Observation::HeartbeatDue { .. } => {
-                self.end_superseded(out);
-                self.renew(out);
-            }
+            Observation::HeartbeatDue { .. } => self.end_superseded(out),
             Observation::PostmasterGone { .. } => {
                 if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
                     let seen_alive = self.ledger.local.report.is_some();
@@ -201,6 +198,8 @@ impl Promoter {
         match decision {
             Decision::LeaseGranted { to, .. } if *to == self.ledger.me() => self.extend(out),
             Decision::PauseAgreed(_) => self.confirm_pause(out),
+            // Behind the heartbeat, which whoever grants must have heard first (M1).
+            Decision::HeartbeatSent(_) => self.renew(out),
             // The tenure that was to be paused is over: nothing is left to ask for.
             Decision::LeaseReleased { .. } if self.pausing.is_some() => {
                 out.push(decided(Decision::StopAllowed));
