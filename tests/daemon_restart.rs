@@ -7,8 +7,8 @@ mod support;
 use pgfo::demo::{Client, ClientOptions, Cluster, Node, Signal};
 use support::{await_primary_above, await_said, finish, postmaster_pid, signal, within};
 
-/// At 200 a second: longer than a lease of [`support::QUICK`].
-const COMMITS_OF_A_LEASE: usize = 700;
+/// At 200 a second: longer than the lease used here.
+const COMMITS_OF_A_LEASE: usize = 1000;
 
 fn postmasters(cluster: &Cluster) -> Vec<u32> {
     cluster.data_nodes().map(postmaster_pid).collect()
