@@ -12,7 +12,7 @@ const PROMOTE: &str = "[failover]\nmode = \"automatic\"\npromote_timeout = \"3s\
     promote_command = 'sh \"$PGDATA/../promote\" %n %a %d'\n";
 const FOLLOW: &str = "[failover]\nmode = \"automatic\"\n\
     follow_command = 'sh \"$PGDATA/../follow\" %n %a %c'\n\
-    validation_command = 'sh \"$PGDATA/../validate\" %a'\nvalidation_timeout = \"5s\"\n";
+    validation_command = 'sh \"$PGDATA/../validate\" %a %v %u %t'\nvalidation_timeout = \"5s\"\n";
 
 fn script(node: &Node, name: &str, text: &str) {
     std::fs::write(node.dir().join(name), text).unwrap();
@@ -109,7 +109,7 @@ fn a_vetoed_member_follows_the_next_one_by_command() {
     let before = cluster.wait_healthy(within(60)).unwrap();
     let bin = cluster.sandbox().postgres().dir().display().to_string();
     for node in cluster.data_nodes() {
-        script(node, "validate", "exit 0\n");
+        script(node, "validate", "echo \"$@\" > \"$PGDATA/../validate.arguments\"\n");
         let follow = format!(
             "echo \"$@\" >> \"$PGDATA/../follow.arguments\"\n\
              {bin}/psql -X -q -h \"$PGDATA/../run\" -p {} -U postgres -d postgres \
@@ -131,6 +131,8 @@ fn a_vetoed_member_follows_the_next_one_by_command() {
     // The old primary stays down: only the vetoed one follows.
     support::await_follower(&cluster, vetoed, marks[1], after.term.0);
     cluster.wait_streaming(cluster.node("node3"), 1, within(30)).unwrap();
+    let asked = std::fs::read_to_string(cluster.node("node3").dir().join("validate.arguments")).unwrap();
+    assert_eq!(asked.trim(), "node3 3 2 3", "its name, who can be heard, the standbys, all members");
     let given = std::fs::read_to_string(vetoed.dir().join("follow.arguments")).unwrap();
     assert!(given.starts_with("3 node3 "), "{given}");
     let port = cluster.node("node3").postgres_port().unwrap();

@@ -2,6 +2,7 @@
 //! operation observes its own outcome and tells it; none decides, and a call that timed out is unknown.
 
 use super::operator::{FENCE_ANSWER_MAX, GUARD_ANSWER_MAX, OperatorConfig};
+use super::peers::Envelope;
 use super::saved_upstream;
 use super::sequencer::Observer;
 use crate::core::{Lsn, MemberId, Nanos, Term};
@@ -12,6 +13,7 @@ use crate::events::{
 use crate::guard::GuardClient;
 use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::os;
+use crate::peer::PeerHandle;
 use crate::postgres::{
     CommandEnd, ConnInfo, Followed, Outcome, Postmaster, Prober, Session, Sweep, UpstreamSettings, expand,
     run_command, sweep,
@@ -40,6 +42,7 @@ pub(super) struct Tools {
     pub(super) saved: Rc<RefCell<Option<UpstreamSettings>>>,
     pub(super) winner: Option<Announcement>,
     pub(super) observer: Observer,
+    pub(super) peers: PeerHandle<Envelope>,
     pub(super) logger: Logger,
 }
 
@@ -447,8 +450,10 @@ impl Tools {
 
     // ---- commands -------------------------------------------------------------------------
 
-    /// Runs a configured command with repmgr's placeholders: `%n` the primary's or this member's
-    /// number from 1, `%a` its name, `%c` its conninfo without password, `%d` the data directory.
+    /// Runs a configured command with the placeholders that repmgr's users know: `%n` the number, from 1, of
+    /// the member it is about (the primary to follow, else this one), `%a` its name, `%v` members that can be
+    /// heard now, this one included, `%u` data members other than the failed primary, `%t` all members; and
+    /// `%c` its conninfo without password, `%d` the data directory.
     async fn command(
         &self,
         name: &str,
@@ -461,7 +466,19 @@ impl Tools {
         let number = self.number_of(member).to_string();
         let conninfo = about.map_or_else(String::new, |(_, c)| c.redacted());
         let data = self.config.data_dir.display().to_string();
-        let values = [('n', number.as_str()), ('a', member), ('c', conninfo.as_str()), ('d', data.as_str())];
+        let heard = |m: &MemberId| self.peers.status(*m).is_some_and(|status| status.hello.is_some());
+        let visible = (1 + self.config.others.iter().filter(|m| heard(m)).count()).to_string();
+        let standbys = self.config.upstreams.len().saturating_sub(1).to_string();
+        let total = (1 + self.config.others.len()).to_string();
+        let values = [
+            ('n', number.as_str()),
+            ('a', member),
+            ('c', conninfo.as_str()),
+            ('d', data.as_str()),
+            ('v', visible.as_str()),
+            ('u', standbys.as_str()),
+            ('t', total.as_str()),
+        ];
         let line = match expand(template, &values) {
             Ok(line) => line,
             Err(why) => {

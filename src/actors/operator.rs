@@ -2,6 +2,7 @@
 //! says what it observed. It never decides; a call that timed out is unknown.
 
 use super::operations::Tools;
+use super::peers::Envelope;
 use super::role_shell::Ping;
 use super::saved_upstream;
 use super::sequencer::Observer;
@@ -11,6 +12,7 @@ use crate::guard::procs::DataDir;
 use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::guard::{GuardClient, GuardEvent, GuardEvents};
 use crate::os;
+use crate::peer::PeerHandle;
 use crate::postgres::{ConnInfo, Connector, Session};
 use actix::prelude::*;
 use slog::{Logger, error, info, warn};
@@ -40,6 +42,8 @@ pub struct OperatorConfig {
     pub local: Connector,
     /// How standbys reach each member, and its name.
     pub upstreams: BTreeMap<MemberId, (String, ConnInfo)>,
+    /// All other members, witnesses included.
+    pub others: Vec<MemberId>,
     /// Instead of `pg_promote`.
     pub promote_command: Option<String>,
     /// Instead of `primary_conninfo`.
@@ -95,6 +99,7 @@ impl PostgresOperator {
         winner: Option<Announcement>,
         process: crate::core::Incarnation,
         observer: Observer,
+        peers: PeerHandle<Envelope>,
         logger: Logger,
         lost_guard: tokio::sync::mpsc::Sender<()>,
     ) -> Addr<Self> {
@@ -113,6 +118,7 @@ impl PostgresOperator {
                     saved: Rc::default(),
                     winner,
                     observer,
+                    peers,
                     logger,
                 },
                 guard: None,

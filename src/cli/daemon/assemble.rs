@@ -104,7 +104,15 @@ pub(super) async fn serve(
                 );
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
-                    PostgresOperator::start(c, winner, process.incarnation, seen, logger.clone(), lost_guard)
+                    PostgresOperator::start(
+                        c,
+                        winner,
+                        process.incarnation,
+                        seen,
+                        peers.clone(),
+                        logger.clone(),
+                        lost_guard,
+                    )
                 });
                 *parts = Some((prober.clone(), operator.clone()));
                 Hands { peers, prober, operator, daemon: orders_in, logger }

@@ -109,6 +109,7 @@ pub(super) fn operator(config: &Config) -> anyhow::Result<Option<OperatorConfig>
         log_dir: config.log.directory.clone(),
         local,
         upstreams,
+        others: config.membership.iter().map(|(id, _)| id).filter(|id| *id != config.me()).collect(),
         promote_command: command(failover.promote_command.as_ref()),
         follow_command: command(failover.follow_command.as_ref()),
         validation_command: command(failover.validation_command.as_ref()),
