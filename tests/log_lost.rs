@@ -11,7 +11,7 @@ use support::{await_primary_above, await_said, finish, finish_but, history, with
 
 #[test]
 fn a_lost_log_votes_once_it_is_registered() {
-    let cluster = support::cluster_with_daemons().data(3).toml(support::QUICK).build().unwrap();
+    let cluster = support::cluster_with_daemons().data(3).toml(support::ROOMY).build().unwrap();
     let before = cluster.wait_healthy(within(60)).unwrap();
     assert_eq!(before.primary.as_deref(), Some("node1"));
     let lost = cluster.node("node3");

@@ -24,7 +24,7 @@ const FAILURES: [&str; 8] = [
 const FAILURES_MAX: usize = 3;
 
 fn cluster() -> Cluster {
-    let builder = support::cluster_with_daemons().data(3).toml(support::QUICK);
+    let builder = support::cluster_with_daemons().data(3).toml(support::ROOMY);
     builder.daemon_environment("PGFO_PANIC", "@{dir}/panic").build().unwrap()
 }
 

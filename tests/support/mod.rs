@@ -85,6 +85,10 @@ pub(crate) fn wait_followed(cluster: &Cluster, primary: &Node, standbys: &[&str]
     }
 }
 
+/// As [`QUICK`], with time for a daemon to come back within the lease on a loaded machine.
+pub(crate) const ROOMY: &str = "[heartbeat]\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
+    [lease]\nduration = \"5s\"\n[election]\nretry_interval = \"500ms\"\n";
+
 /// Halves a failover's waits. Shorter ones would measure a loaded machine.
 pub(crate) const QUICK: &str = "[heartbeat]\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
     [lease]\nduration = \"2500ms\"\n[election]\nretry_interval = \"500ms\"\n";
