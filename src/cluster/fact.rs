@@ -56,6 +56,7 @@ pub(super) fn is_of_interest(decision: &Decision) -> bool {
             | Decision::RosterAdopted(_)
             | Decision::CatchUpOrdered { .. }
             | Decision::CandidacyYielded { .. }
+            | Decision::CandidacyClosed { .. }
             | Decision::CandidacyOpened { .. }
             | Decision::StopRefused { .. }
             | Decision::RollbackDetected { .. }

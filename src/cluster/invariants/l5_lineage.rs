@@ -1,0 +1,85 @@
+//! L5: nobody is elected away from the history of a primary that a blocking set kept writing.
+//!
+//! Grants that were asked for before the announcement do not count: their givers could not know the history.
+//! Who lost its log since does not count either (M1).
+
+use super::{Fact, Invariant, World};
+use crate::cluster::fact::replaces;
+use crate::cluster::postgres::BranchId;
+use crate::core::{MemberId, Quorum, Term};
+use crate::events::{Decision, Message};
+use pgfo_replay::BootNanos;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An announced primary.
+struct Announced {
+    holder: MemberId,
+    branch: BranchId,
+    at: BootNanos,
+    granted: BTreeSet<MemberId>,
+}
+
+/// The invariant: the announced primaries, by term.
+#[derive(Default)]
+pub(super) struct Lineages(BTreeMap<Term, Announced>);
+
+impl Invariant for Lineages {
+    fn id(&self) -> &'static str {
+        "L5"
+    }
+    fn says(&self) -> &'static str {
+        "nobody is elected away from the history of a primary that a blocking set kept writing"
+    }
+    fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        match fact {
+            Fact::Decided { member, decision } => match &**decision {
+                Decision::PrimaryAnnounced(a) => {
+                    let node = world.node(*member);
+                    let Some(p) = &node.postgres else { return Ok(()) };
+                    let (branch, at) = (p.branch, node.boot(world.now()));
+                    let granted = BTreeSet::from([*member]);
+                    self.0.insert(a.term, Announced { holder: *member, branch, at, granted });
+                }
+                Decision::ElectionWon { term, kind, .. } if replaces(*kind) => {
+                    return self.judge(world, *member, *term);
+                }
+                _ => {}
+            },
+            Fact::Sent { from, to, message } => {
+                if let Message::LeaseGranted(ask) = &**message
+                    && let Some(a) = self.0.get_mut(&ask.term)
+                    && a.holder == *to
+                    && ask.sent_at >= a.at
+                    && ask.process.boot_id == world.node(*to).boot_id
+                {
+                    a.granted.insert(*from);
+                }
+            }
+            Fact::LogLost { member, .. } => {
+                for a in self.0.values_mut() {
+                    a.granted.remove(member);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Lineages {
+    fn judge(&self, world: &World, winner: MemberId, term: Term) -> Result<(), String> {
+        let node = world.node(winner);
+        let Some(tip) = node.postgres.as_ref().map(|p| p.branch) else { return Ok(()) };
+        let blocking = Quorum::of(&node.settings).blocking();
+        let kept = self.0.range(..term).rev().find(|(_, a)| {
+            a.granted.iter().filter(|m| node.settings.votes(**m)).count() >= blocking
+        });
+        match kept {
+            Some((t, a)) if world.histories.shared(a.branch, tip).is_none() => Err(format!(
+                "member {} won term {term}, off the history of member {}, whose term {t} was granted by {:?}",
+                winner.0, a.holder.0, a.granted
+            )),
+            _ => Ok(()),
+        }
+    }
+}
