@@ -309,8 +309,12 @@ impl Voter {
             }
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
+        let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
+        if adoption && l.before_rosters() && !self.nobody_remembers() {
+            return Ballot::Refuse(Refusal::NotRegistered);
+        }
         // An adoption brings the roster along.
-        let brings_roster = ask.roster.is_some() && self.nobody_remembers();
+        let brings_roster = adoption && ask.roster.is_some() && self.nobody_remembers();
         if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
         }

@@ -1,6 +1,7 @@
 //! L5: nobody is elected away from the history of a primary that a blocking set kept writing.
 //!
-//! Grants that were asked for before the announcement do not count: their givers could not know the history.
+//! Only grants of renewals count, which a primary asks for once its announcement is flushed and told: before, their
+//! givers could not know the history.
 //! Who lost its log since does not count either (M1).
 
 use super::{Fact, Invariant, World};
@@ -8,14 +9,14 @@ use crate::cluster::fact::replaces;
 use crate::cluster::postgres::BranchId;
 use crate::core::{MemberId, Quorum, Term};
 use crate::events::{Decision, Message};
-use pgfo_replay::BootNanos;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An announced primary.
 struct Announced {
     holder: MemberId,
     branch: BranchId,
-    at: BootNanos,
+    /// The first renewal that was asked for, and by which process.
+    renewed: Option<(u64, u64)>,
     granted: BTreeSet<MemberId>,
 }
 
@@ -34,27 +35,32 @@ impl Invariant for Lineages {
         match fact {
             Fact::Decided { member, decision } => match &**decision {
                 Decision::PrimaryAnnounced(a) => {
-                    let node = world.node(*member);
-                    let Some(p) = &node.postgres else { return Ok(()) };
-                    let (branch, at) = (p.branch, node.boot(world.now()));
-                    let granted = BTreeSet::from([*member]);
-                    self.0.insert(a.term, Announced { holder: *member, branch, at, granted });
+                    let Some(p) = &world.node(*member).postgres else { return Ok(()) };
+                    let (branch, granted) = (p.branch, BTreeSet::from([*member]));
+                    self.0.insert(a.term, Announced { holder: *member, branch, renewed: None, granted });
                 }
                 Decision::ElectionWon { term, kind, .. } if replaces(*kind) => {
                     return self.judge(world, *member, *term);
                 }
                 _ => {}
             },
-            Fact::Sent { from, to, message } => {
-                if let Message::LeaseGranted(ask) = &**message
-                    && let Some(a) = self.0.get_mut(&ask.term)
-                    && a.holder == *to
-                    && ask.sent_at >= a.at
-                    && ask.process.boot_id == world.node(*to).boot_id
-                {
-                    a.granted.insert(*from);
+            Fact::Sent { from, message, .. } => match &**message {
+                Message::RenewalRequested(ask) => {
+                    if let Some(a) = self.0.get_mut(&ask.term).filter(|a| a.holder == *from) {
+                        a.renewed.get_or_insert((ask.process.nonce, ask.number));
+                    }
                 }
-            }
+                Message::LeaseGranted(ask) => {
+                    if let Some(a) = self.0.get_mut(&ask.term)
+                        && let Some((nonce, number)) = a.renewed
+                        && ask.process.nonce == nonce
+                        && ask.number >= number
+                    {
+                        a.granted.insert(*from);
+                    }
+                }
+                _ => {}
+            },
             Fact::LogLost { member, .. } => {
                 for a in self.0.values_mut() {
                     a.granted.remove(member);
