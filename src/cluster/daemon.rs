@@ -87,6 +87,7 @@ impl World {
                         | Observation::MessageReceived {
                             message: crate::events::Message::Heartbeat(_)
                                 | crate::events::Message::LeaseRequested(_)
+                                | crate::events::Message::RenewalRequested(_)
                                 | crate::events::Message::LeaseGranted(_),
                             ..
                         }
@@ -104,6 +105,7 @@ impl World {
             decision,
             Decision::HeartbeatSent(_)
                 | Decision::LeaseRequested(_)
+                | Decision::RenewalRequested(_)
                 | Decision::LeaseGranted { first: false, .. }
                 | Decision::LeaseExtended { .. }
         ) {
