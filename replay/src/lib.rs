@@ -10,6 +10,7 @@ mod machine;
 mod record;
 mod recover;
 mod stamp;
+mod what_if;
 
 pub use audit::{Auditor, Divergence, Failures};
 pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
@@ -17,3 +18,4 @@ pub use machine::Machine;
 pub use record::{Record, RecordKind};
 pub use recover::Recovery;
 pub use stamp::{BootNanos, Seq, WallNanos};
+pub use what_if::{Difference, Instead, Terms, Told, WhatIf};
