@@ -27,7 +27,7 @@ pub struct Trial {
 /// Plays a scenario; ends when somebody took over after `moment`, if `first_only`.
 #[must_use]
 pub fn trial(scenario: &Scenario, moment: SimNanos, first_only: bool) -> Trial {
-    let mut world = World::new(scenario.clone());
+    let mut world = World::new(scenario.clone(), &mut Vec::new());
     let end = SimNanos::from_millis(scenario.end_at_ms);
     let mut trial = Trial::default();
     while world.step(end) {

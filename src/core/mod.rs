@@ -14,7 +14,7 @@ mod witness;
 pub use effects::{Effect, Urgency, effects, urgency};
 pub use escalation_tracker::EscalationTracker;
 pub use ledger::{Freeze, Lease, Ledger, Local, Peer, Promise, Vote};
-pub use pgfo_replay::BootNanos;
+pub use pgfo_replay::{BootNanos, Nanos};
 pub use promoter::Promoter;
 pub use quorum::{Quorum, kth_largest};
 pub use roles::{CORE_REVISION, Role, role, roles};
