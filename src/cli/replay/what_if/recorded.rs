@@ -13,6 +13,7 @@ use crate::events::{
 use pgfo_replay::{Difference, Instead, Terms, Told, WhatIf};
 use serde::Serialize;
 use std::mem::discriminant;
+use std::sync::Arc;
 
 /// Instants closer than this are the same: a timer is that late on a busy host.
 const TOLERANCE_NANOS: u64 = 5_000_000;
@@ -257,7 +258,10 @@ impl Feed<'_> {
             }
         };
         match message {
-            Message::Heartbeat(h) => adjust(&mut h.priority, &mut h.electable),
+            Message::Heartbeat(h) => {
+                let h = Arc::make_mut(h);
+                adjust(&mut h.priority, &mut h.electable);
+            }
             Message::Testified(t) => adjust(&mut t.priority, &mut t.electable),
             Message::FreezeReported { electable, priority, .. } => adjust(priority, electable),
             _ => {}
