@@ -76,7 +76,10 @@ fn the_page_as_data() {
     let (exit, json) = explain_json(&page_args(&recorded()));
     assert_eq!((exit, &json["exit"]), (Exit::Ok, &0.into()));
     let page = &json["incidents"][0];
-    assert_eq!((&page["kind"], &page["winner"], &page["won_term"]), (&"failed-over".into(), &"node2".into(), &2.into()));
+    assert_eq!(
+        (&page["kind"], &page["winner"], &page["won_term"]),
+        (&"failed-over".into(), &"node2".into(), &2.into())
+    );
     assert_eq!(page["loss"]["bytes_max"], 0);
     let phase = |name: &str| {
         let all = page["phases"].as_array().unwrap();
@@ -100,7 +103,10 @@ fn a_failover_that_did_not_happen() {
     let logs = one_sided(dir.path());
     let (exit, page, _) = explain(&page_args(&logs));
     assert_eq!(exit, Exit::Ok, "{page}");
-    assert!(page.contains("no failover: node1 stayed the primary of term 1; it was held down, and seen again"), "{page}");
+    assert!(
+        page.contains("no failover: node1 stayed the primary of term 1; it was held down, and seen again"),
+        "{page}"
+    );
     let why = "node2 did not stand: only 1 of 3 voters holds node1 down (node2); node1 and node3 still see it; 2 are needed; \
                node1 had its last answer from node1 ";
     assert!(page.contains(why), "{page}");
@@ -127,7 +133,12 @@ fn several_incidents_are_told_apart() {
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 2, "{list}");
     assert!(lines[0].contains("node3 took over from node1, primary of term 1, by winning term 2"), "{list}");
-    assert!(lines[1].contains("nobody took over from node3, primary of term 2: at the end of these logs node2 held it down"), "{list}");
+    assert!(
+        lines[1].contains(
+            "nobody took over from node3, primary of term 2: at the end of these logs node2 held it down"
+        ),
+        "{list}"
+    );
     let (_, latest, _) = explain(&args);
     assert!(latest.starts_with("Incident 2 of cluster main, "), "{latest}");
     for choice in [

@@ -37,7 +37,8 @@ fn rows(args: &SweepArgs) -> Vec<Value> {
 #[test]
 fn a_short_escalation_recovers_sooner_and_a_too_short_one_replaces_healthy_primaries() {
     let rows = rows(&args("cloud-noisy", "1x100ms/200ms,5x500ms/1s"));
-    let number = |row: usize, key: &str| rows[row][key].as_u64().unwrap_or_else(|| panic!("no {key}: {rows:?}"));
+    let number =
+        |row: usize, key: &str| rows[row][key].as_u64().unwrap_or_else(|| panic!("no {key}: {rows:?}"));
     assert!(number(0, "median_ms") + 500 < number(1, "median_ms"), "{rows:#?}");
     assert!(number(0, "false_failovers") > number(1, "false_failovers"), "{rows:#?}");
     assert_eq!((number(0, "not_recovered"), number(1, "not_recovered")), (0, 0), "{rows:#?}");
@@ -63,7 +64,8 @@ fn the_same_sweep_gives_the_same_table() {
 #[test]
 fn delays_are_measured_where_there_are_logs() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logs");
-    let logs: Vec<PathBuf> = ["node1", "node2", "node3"].map(|n| dir.join(format!("format_1_{n}.log"))).into();
+    let logs: Vec<PathBuf> =
+        ["node1", "node2", "node3"].map(|n| dir.join(format!("format_1_{n}.log"))).into();
     let args = SweepArgs { logs, seeds: 1, noise_minutes: 1, ..args("lan", "3x300ms") };
     let (_, out, _) = sweep(&args);
     let json: Value = serde_json::from_str(&out).unwrap();

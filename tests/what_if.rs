@@ -37,7 +37,7 @@ fn part<'a>(case: &'a Value, member: &str) -> &'a Value {
 fn the_same_configuration_changes_nothing() {
     let (exit, case) = answer(&recorded(), &["lease.duration=5s", "escalation.attempts=3"]);
     for member in ["node1", "node2", "node3"] {
-        assert_eq!(part(&case, member)["until_record"], Value::Null, "{case:#}");
+        assert_eq!(part(&case, member)["differs_at"], Value::Null, "{case:#}");
     }
     assert_eq!(exit, Exit::Ok);
     assert_eq!(case["modelled_as_recorded"], case["modelled_what_if"], "{case:#}");
@@ -53,10 +53,17 @@ fn a_member_that_may_not_stand_leaves_it_to_the_other() {
     assert_eq!(node2["recorded"], Value::Null);
     // node3 had planned to stand 200 ms after node2, and is the first now.
     let node3 = part(&case, "node3");
-    assert_eq!((&node3["until_record"], &node3["earlier_by_ns"]), (&64.into(), &200_000_000.into()), "{node3:#}");
-    assert_eq!(part(&case, "node1")["until_record"], Value::Null);
+    assert_eq!(
+        (&node3["differs_at"], &node3["earlier_by_ns"]),
+        (&64.into(), &200_000_000.into()),
+        "{node3:#}"
+    );
+    assert_eq!(part(&case, "node1")["differs_at"], Value::Null);
     assert_eq!(case["modelled_as_recorded"]["promoted"], 8, "{case:#}");
-    assert_eq!((&case["modelled_what_if"]["promoted"], &case["modelled_what_if"]["who"]), (&8.into(), &"node3".into()));
+    assert_eq!(
+        (&case["modelled_what_if"]["promoted"], &case["modelled_what_if"]["who"]),
+        (&8.into(), &"node3".into())
+    );
     assert_eq!(exit, Exit::Ok, "{case:#}");
 }
 
@@ -90,7 +97,7 @@ fn a_silent_a_slow_and_an_absent_member() {
     let (exit, case) = answer(&recorded(), &["drop=node3"]);
     let node2 = part(&case, "node2");
     // It would have waited for node3's testimony until the time-out of 150 ms.
-    assert_eq!((&node2["until_record"], &node2["assumed"]), (&61.into(), &true.into()), "{node2:#}");
+    assert_eq!((&node2["differs_at"], &node2["assumed"]), (&61.into(), &true.into()), "{node2:#}");
     let later = node2["earlier_by_ns"].as_i64().unwrap();
     assert!((-150_000_000..-100_000_000).contains(&later), "{later}");
     assert_eq!(case["modelled_what_if"]["promoted"], 8, "{case:#}");
@@ -98,8 +105,12 @@ fn a_silent_a_slow_and_an_absent_member() {
 
     let (_, case) = answer(&recorded(), &["delay=node2:300ms"]);
     let node1 = part(&case, "node1");
-    assert_eq!((&node1["until_record"], &node1["earlier_by_ns"]), (&86.into(), &Value::from(-300_000_000)), "{node1:#}");
-    assert_eq!(part(&case, "node2")["until_record"], Value::Null, "node2 itself is not slow to itself");
+    assert_eq!(
+        (&node1["differs_at"], &node1["earlier_by_ns"]),
+        (&86.into(), &Value::from(-300_000_000)),
+        "{node1:#}"
+    );
+    assert_eq!(part(&case, "node2")["differs_at"], Value::Null, "node2 itself is not slow to itself");
 
     let (_, case) = answer(&recorded(), &["remove=node3"]);
     assert_eq!(case["recorded"].as_array().unwrap().len(), 2, "node3 is not there to decide: {case:#}");

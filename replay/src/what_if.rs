@@ -42,7 +42,8 @@ impl<E> Difference<E> {
     /// altered machines decide earlier. `None`: one side has no counterpart.
     #[must_use]
     pub fn earlier_by_nanos(&self) -> Option<i128> {
-        let apart = |recorded: &Told<E>, altered: &Told<E>| i128::from(recorded.at.0) - i128::from(altered.at.0);
+        let apart =
+            |recorded: &Told<E>, altered: &Told<E>| i128::from(recorded.at.0) - i128::from(altered.at.0);
         match (&self.altered, &self.recorded_counterpart) {
             (Some(altered), Some(recorded)) => Some(apart(recorded, altered)),
             _ => Some(apart(self.recorded.as_ref()?, self.altered_counterpart.as_ref()?)),
@@ -67,6 +68,8 @@ pub struct Terms<E, D> {
     pub is_of_substance: fn(&E) -> bool,
     /// Returns whether two decisions are the same in substance, whatever their details.
     pub same: fn(&E, &E) -> bool,
+    /// Returns whether one decision does what the other did, though perhaps in other circumstances.
+    pub counterpart: fn(&E, &E) -> bool,
     /// Returns the observation that a deadline passed, with its actor.
     pub passed: fn(D) -> (u8, E),
     /// Instants closer than this are the same.
@@ -97,11 +100,7 @@ where
 {
     /// Makes both sides from machines in the state before the first record.
     #[must_use]
-    pub fn new(
-        recorded: Ensemble<M>,
-        altered: Ensemble<M>,
-        terms: Terms<M::Event, M::Deadline>,
-    ) -> Self {
+    pub fn new(recorded: Ensemble<M>, altered: Ensemble<M>, terms: Terms<M::Event, M::Deadline>) -> Self {
         let (was, would) = (VecDeque::new(), VecDeque::new());
         Self { recorded, altered, terms, late: Vec::new(), fired: Vec::new(), was, would, difference: None }
     }
@@ -160,9 +159,8 @@ where
             let due = due.min_by_key(|d| d.1);
             let late = (0..self.late.len()).filter(|i| self.late[*i].0 < to).min_by_key(|i| self.late[*i].0);
             let late_at = late.map(|i| self.late[i].0);
-            let back = |at: BootNanos| {
-                WallNanos(wall.0 - i64::try_from(to.nanos_since(at)).unwrap_or(i64::MAX))
-            };
+            let back =
+                |at: BootNanos| WallNanos(wall.0 - i64::try_from(to.nanos_since(at)).unwrap_or(i64::MAX));
             match (due, late) {
                 (Some((deadline, at)), _) if late_at.is_none_or(|late| at <= late) => {
                     if self.fired.len() >= FIRED_MAX {
@@ -210,13 +208,14 @@ where
                 (Some(_), None) | (None, Some(_)) | (None, None) => return,
             };
             let (recorded_counterpart, altered_counterpart) = (None, None);
-            self.difference = Some(Difference { recorded, altered, recorded_counterpart, altered_counterpart });
+            self.difference =
+                Some(Difference { recorded, altered, recorded_counterpart, altered_counterpart });
         }
         let Some(found) = &mut self.difference else { return };
-        let same = self.terms.same;
+        let counterpart = self.terms.counterpart;
         let among = |told: &VecDeque<Told<M::Event>>, of: &Option<Told<M::Event>>| {
             let of = of.as_ref()?;
-            told.iter().find(|t| same(&t.event, &of.event)).cloned()
+            told.iter().find(|t| counterpart(&t.event, &of.event)).cloned()
         };
         found.recorded_counterpart =
             found.recorded_counterpart.take().or_else(|| among(&self.was, &found.altered));
@@ -224,5 +223,129 @@ where
             found.altered_counterpart.take().or_else(|| among(&self.would, &found.recorded));
         self.was.clear();
         self.would.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockstep::Seat;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Event {
+        Knock,
+        Passed,
+        Opened,
+    }
+
+    impl Failures for Event {
+        fn failed_actor(&self) -> Option<u8> {
+            None
+        }
+    }
+
+    /// Opens at the `patience`-th knock, or `wait` after the first.
+    struct Door {
+        patience: u64,
+        wait: u64,
+        knocks: u64,
+        first: Option<BootNanos>,
+        opened: bool,
+    }
+
+    impl Machine for Door {
+        type Event = Event;
+        type Deadline = ();
+
+        fn evolve(&mut self, record: &Record<Event>) {
+            match record.event {
+                Event::Knock => {
+                    self.knocks += 1;
+                    self.first = self.first.or(Some(record.boot));
+                }
+                Event::Passed => self.knocks = self.patience,
+                Event::Opened => self.opened = true,
+            }
+        }
+
+        fn decide(&self, record: &Record<Event>, decisions: &mut Vec<Event>) {
+            if record.event != Event::Opened && !self.opened && self.knocks >= self.patience {
+                decisions.push(Event::Opened);
+            }
+        }
+
+        fn deadlines(&self, deadlines: &mut Vec<((), BootNanos)>) {
+            if let Some(first) = self.first.filter(|_| !self.opened) {
+                deadlines.push(((), first.plus_nanos(self.wait)));
+            }
+        }
+    }
+
+    fn door(patience: u64, wait: u64) -> Ensemble<Door> {
+        let machine = Door { patience, wait, knocks: 0, first: None, opened: false };
+        Ensemble::new(vec![Seat { actor: 9, machine: Box::new(machine) }])
+    }
+
+    /// A knock every 100 ns, and what the recorded door made of it.
+    fn ask(recorded: (u64, u64), altered: (u64, u64), late: u64) -> Option<Difference<Event>> {
+        let terms = Terms {
+            is_of_substance: |e| *e == Event::Opened,
+            same: PartialEq::eq,
+            counterpart: PartialEq::eq,
+            passed: |()| (0, Event::Passed),
+            tolerance_nanos: 5,
+        };
+        let mut live = door(recorded.0, recorded.1);
+        let mut what_if = WhatIf::new(door(recorded.0, recorded.1), door(altered.0, altered.1), terms);
+        let mut seq = Seq(1);
+        for knock in 1..=8_u64 {
+            let boot = BootNanos(knock * 100);
+            let batch = live.step(Batch::begin(seq, boot, WallNanos(0), 0, Event::Knock));
+            seq = Seq(seq.0 + batch.len() as u64);
+            what_if.feed(&batch, vec![Instead { later_nanos: late, actor: 0, event: Event::Knock }]);
+        }
+        what_if.finish()
+    }
+
+    #[test]
+    fn the_same_machines_do_not_differ() {
+        assert_eq!(ask((3, 10_000), (3, 10_000), 0), None);
+        // A difference within the tolerance is none.
+        assert_eq!(ask((3, 10_000), (3, 10_000), 4), None);
+    }
+
+    #[test]
+    fn an_earlier_decision_is_measured_against_the_record() {
+        let found = ask((5, 10_000), (3, 10_000), 0).unwrap();
+        assert_eq!(
+            (found.recorded.clone(), found.altered.as_ref().map(|t| t.at)),
+            (None, Some(BootNanos(300)))
+        );
+        assert_eq!(found.earlier_by_nanos(), Some(200));
+        assert_eq!(found.recorded_counterpart.map(|t| t.at), Some(BootNanos(500)));
+    }
+
+    #[test]
+    fn a_later_decision_is_measured_as_if_nothing_else_changed() {
+        let found = ask((3, 10_000), (5, 10_000), 0).unwrap();
+        assert_eq!(
+            (found.altered.clone(), found.recorded.as_ref().map(|t| t.at)),
+            (None, Some(BootNanos(300)))
+        );
+        assert_eq!(found.earlier_by_nanos(), Some(-200));
+        assert_eq!(ask((3, 10_000), (9, 10_000), 0).unwrap().earlier_by_nanos(), None);
+    }
+
+    #[test]
+    fn a_deadline_of_the_altered_machines_passes_though_the_record_has_none() {
+        let found = ask((5, 10_000), (9, 150), 0).unwrap();
+        assert_eq!(found.altered.as_ref().map(|t| t.at), Some(BootNanos(250)));
+        assert_eq!(found.earlier_by_nanos(), Some(250));
+    }
+
+    #[test]
+    fn a_late_observation_makes_a_late_decision() {
+        let found = ask((3, 10_000), (3, 10_000), 50).unwrap();
+        assert_eq!(found.earlier_by_nanos(), Some(-50));
     }
 }

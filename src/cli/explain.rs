@@ -72,9 +72,7 @@ impl Choice {
         match self.at {
             Some(Bound::Time(at)) => incidents.iter().rposition(|i| i.began <= at.0),
             Some(Bound::Record(_)) => None,
-            None => {
-                incidents.iter().rposition(|i| i.grave).or_else(|| incidents.len().checked_sub(1))
-            }
+            None => incidents.iter().rposition(|i| i.grave).or_else(|| incidents.len().checked_sub(1)),
         }
     }
 }

@@ -107,7 +107,8 @@ pub fn run_to(args: &SweepArgs, out: &mut impl Write, err: &mut impl Write) -> a
 
 fn plan(args: &SweepArgs) -> Result<Trials, String> {
     let mut profile = Profile::named(&args.profile).ok_or_else(|| {
-        let meant = closest(&args.profile, Profile::NAMES).map_or(String::new(), |m| format!("; did you mean {m:?}?"));
+        let meant = closest(&args.profile, Profile::NAMES)
+            .map_or(String::new(), |m| format!("; did you mean {m:?}?"));
         format!("{:?} is no profile; there are {}{meant}", args.profile, Profile::NAMES.join(", "))
     })?;
     let mut base = Scenario::default();
@@ -122,18 +123,25 @@ fn plan(args: &SweepArgs) -> Result<Trials, String> {
         let data = base.members.iter().position(|m| !m.witness).ok_or("no data member in these logs")?;
         base.primary = crate::core::MemberId(u8::try_from(data).unwrap_or(0));
         // Probes go there and back: half of what they took is one way, where no messages can be matched.
-        let mut probes: Vec<u64> =
-            logs.iter().flat_map(|l| &l.glances).filter(|g| g.answered.is_some()).map(|g| g.took.0 / 2).collect();
+        let mut probes: Vec<u64> = logs
+            .iter()
+            .flat_map(|l| &l.glances)
+            .filter(|g| g.answered.is_some())
+            .map(|g| g.took.0 / 2)
+            .collect();
         probes.sort_unstable();
         let probe = probes.len().checked_sub(1).map(|last| probes[last * 95 / 100]);
-        let measured = delays.percentile(95).map(|d| d.0).or(probe).ok_or("no delay can be measured in these logs")?;
+        let measured =
+            delays.percentile(95).map(|d| d.0).or(probe).ok_or("no delay can be measured in these logs")?;
         profile.delay_us_max = (measured / 1_000).clamp(50, 1_000_000);
         profile.name = format!("{}, delays as measured", profile.name);
     }
     let (heartbeats, leases) = (lengths(&args.heartbeat)?, lengths(&args.lease)?);
     let grid = grid(&heartbeats, &escalations(&args.escalation)?, &leases);
     if grid.is_empty() {
-        return Err("no lease outlives two heartbeats and the reserve of its fence; try longer leases".to_owned());
+        return Err(
+            "no lease outlives two heartbeats and the reserve of its fence; try longer leases".to_owned()
+        );
     }
     Ok(Trials {
         profile,

@@ -190,9 +190,7 @@ fn observed(observation: &Observation) -> Option<(What, Option<Term>)> {
         Observation::PostmasterGone { .. } | Observation::ReceiverEnded => (What::Sign, None),
         Observation::PostmasterSeen { sealed, .. } => (What::PostmasterSeen { sealed: *sealed }, None),
         Observation::PeerDisconnected { member, .. } => (What::Lost(*member), None),
-        Observation::FenceCompleted(o) => {
-            (What::FenceEnded { complete: o.sealed && o.nothing_left }, None)
-        }
+        Observation::FenceCompleted(o) => (What::FenceEnded { complete: o.sealed && o.nothing_left }, None),
         Observation::GuardReported(GuardReport::FenceBegun { .. }) => (What::Fence(None), None),
         Observation::PromotionCompleted { term, outcome, .. } => {
             (What::Promoted { done: matches!(outcome, PromotionOutcome::Promoted { .. }) }, Some(*term))

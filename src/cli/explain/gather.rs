@@ -5,9 +5,7 @@ use super::deeds::{Deed, deed};
 use crate::cli::replay::{Audit, AuditOptions, Log, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
-use crate::events::{
-    Decision, Event, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings,
-};
+use crate::events::{Decision, Event, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings};
 use pgfo_replay::{Seq, WallNanos};
 use std::path::Path;
 
@@ -113,7 +111,9 @@ struct Gathering {
 impl Gathering {
     fn see(&mut self, record: &Record) {
         match &record.event {
-            Event::Observed(Observation::ProcessStarted(start)) => self.settings = Some(start.settings.clone()),
+            Event::Observed(Observation::ProcessStarted(start)) => {
+                self.settings = Some(start.settings.clone())
+            }
             Event::Observed(Observation::SettingsChanged { settings, .. }) => {
                 self.settings = Some((**settings).clone());
             }
@@ -134,7 +134,8 @@ impl Gathering {
             let text = line.unwrap_or_else(|| describe(record, settings, &self.memory)).text;
             self.kept.push(Kept { record: record.clone(), deed, text, known: self.known });
         }
-        if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) = &record.event
+        if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) =
+            &record.event
             && self.known.is_none_or(|(_, term)| term < a.term)
         {
             self.known = Some((a.primary, a.term));

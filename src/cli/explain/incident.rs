@@ -63,7 +63,8 @@ impl Incident {
     /// Returns whether it only tells of a former primary that was kept from being one.
     #[must_use]
     pub fn is_of_former_primary(&self, logs: &[Gathered]) -> bool {
-        self.winner.is_none() && !self.marks.iter().any(|m| matches!(kept(logs, *m).deed.what, What::HeldDown(_) | What::Sign))
+        self.winner.is_none()
+            && !self.marks.iter().any(|m| matches!(kept(logs, *m).deed.what, What::HeldDown(_) | What::Sign))
     }
 
     fn take(&mut self, mark: Mark, kept: &Kept) {
@@ -112,9 +113,13 @@ fn announced(kept: &Kept) -> Option<(MemberId, Term)> {
 pub fn incidents(logs: &[Gathered]) -> Vec<Incident> {
     let mut marks: Vec<Mark> = Vec::new();
     for (log, gathered) in logs.iter().enumerate() {
-        marks.extend(gathered.kept.iter().enumerate().filter(|(i, k)| counts(logs, log, *i, k)).map(
-            |(i, k)| Mark { at: gathered.common(k.record.wall), log, kept: i },
-        ));
+        marks.extend(
+            gathered.kept.iter().enumerate().filter(|(i, k)| counts(logs, log, *i, k)).map(|(i, k)| Mark {
+                at: gathered.common(k.record.wall),
+                log,
+                kept: i,
+            }),
+        );
     }
     // Stable: records of one log keep their order.
     marks.sort_by_key(|m| m.at);
@@ -170,13 +175,21 @@ fn home(all: &[Incident], mark: Mark, kept: &Kept) -> Option<usize> {
     let won = |term: Term| all.iter().rposition(|i| i.winner.is_some_and(|(_, t)| t == term));
     let of_former = matches!(
         deed.what,
-        What::Fence(_) | What::FenceEnded { .. } | What::Released | What::PostmasterSeen { .. } | What::Started
+        What::Fence(_)
+            | What::FenceEnded { .. }
+            | What::Released
+            | What::PostmasterSeen { .. }
+            | What::Started
     );
     match deed.what {
         What::FollowOrdered | What::Followed { .. } | What::FollowRefused { .. } => {
             return deed.term.and_then(won);
         }
-        What::Learned | What::Announced | What::Won { .. } | What::Promoted { .. } | What::PromotionOrdered => {
+        What::Learned
+        | What::Announced
+        | What::Won { .. }
+        | What::Promoted { .. }
+        | What::PromotionOrdered => {
             if let Some(at) = deed.term.and_then(won) {
                 return Some(at);
             }

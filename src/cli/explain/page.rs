@@ -125,7 +125,12 @@ impl Page {
             stood: view.lines(|k| {
                 matches!(
                     k.deed.what,
-                    What::Planned | What::Abandoned | What::Withheld(_) | What::Stood(_) | What::Yielded | What::CaughtUp
+                    What::Planned
+                        | What::Abandoned
+                        | What::Withheld(_)
+                        | What::Stood(_)
+                        | What::Yielded
+                        | What::CaughtUp
                 )
             }),
             why_not: view.why_not(),
@@ -183,12 +188,14 @@ impl View<'_> {
                 names(self.settings, self.incident.down.iter().copied())
             ),
             (Kind::FormerPrimaryRefused, _) => {
-                let who = self.marks().find(|k| matches!(k.deed.what, What::Fence(_) | What::FollowRefused { .. }));
+                let who =
+                    self.marks().find(|k| matches!(k.deed.what, What::Fence(_) | What::FollowRefused { .. }));
                 let who = who.map_or(primary, |k| k.deed.who);
                 format!("{}, a former primary, was kept from writing", self.settings.name(who))
             }
             _ => {
-                let why = if self.incident.grave { "was held down, and seen again" } else { "was suspected only" };
+                let why =
+                    if self.incident.grave { "was held down, and seen again" } else { "was suspected only" };
                 format!("no failover: {old} stayed the primary of term {term}; it {why}")
             }
         }
@@ -328,17 +335,21 @@ impl View<'_> {
     fn old_primary_at(&self) -> Option<Lsn> {
         let name = self.settings.name(self.incident.about.0);
         let log = self.logs.iter().find(|log| log.audit().member() == Some(name))?;
-        let end = self.incident.began + self.time_of(|k| matches!(k.deed.what, What::Announced | What::Learned))?;
+        let end =
+            self.incident.began + self.time_of(|k| matches!(k.deed.what, What::Announced | What::Learned))?;
         log.last_answer(self.incident.about.0, end)?.answered?
     }
 }
 
 fn seers(event: &Event) -> Vec<MemberId> {
     match event {
-        Event::Decided(Decision::ElectionAbandoned { why: NoElection::TooFewHoldItDown { seers, .. }, .. }) => {
-            seers.clone()
-        }
-        Event::Decided(Decision::ElectionAbandoned { why: NoElection::TooFewVotes { refused, .. }, .. }) => refused
+        Event::Decided(Decision::ElectionAbandoned {
+            why: NoElection::TooFewHoldItDown { seers, .. },
+            ..
+        }) => seers.clone(),
+        Event::Decided(Decision::ElectionAbandoned {
+            why: NoElection::TooFewVotes { refused, .. }, ..
+        }) => refused
             .iter()
             .filter(|(_, why)| matches!(why, Refusal::SeesPrimary(_)))
             .map(|(member, _)| *member)
@@ -374,7 +385,8 @@ pub(super) fn loss_words(loss: &Loss, old: &str) -> Vec<String> {
     });
     let at = loss.forked_at.as_deref().unwrap_or("the fork");
     match loss.past_fork_bytes {
-        Some(0) => words.push(format!("its own daemon had last seen nothing past {at}, where the new timeline begins")),
+        Some(0) => words
+            .push(format!("its own daemon had last seen nothing past {at}, where the new timeline begins")),
         Some(bytes) => words.push(format!("its own daemon had last seen {} bytes past {at}", grouped(bytes))),
         None => {}
     }

@@ -95,10 +95,20 @@ fn find(
     })
 }
 
-fn first(logs: &[Gathered], incident: &Incident, by: Option<MemberId>, is: &dyn Fn(&What) -> bool) -> Option<i64> {
+fn first(
+    logs: &[Gathered],
+    incident: &Incident,
+    by: Option<MemberId>,
+    is: &dyn Fn(&What) -> bool,
+) -> Option<i64> {
     find(logs, incident.marks.iter().copied(), by, is).map(|m| m.at)
 }
 
-fn last(logs: &[Gathered], incident: &Incident, by: Option<MemberId>, is: &dyn Fn(&What) -> bool) -> Option<i64> {
+fn last(
+    logs: &[Gathered],
+    incident: &Incident,
+    by: Option<MemberId>,
+    is: &dyn Fn(&What) -> bool,
+) -> Option<i64> {
     find(logs, incident.marks.iter().rev().copied(), by, is).map(|m| m.at)
 }

@@ -2,8 +2,8 @@
 
 use super::gather::Gathered;
 use super::page::{Kind, Line, Page, loss_words, span};
-use crate::cli::replay::text::{BAD, BOLD, DIM, GOOD, WARNING, printable, time, verdict};
 use crate::cli::replay::Verdict;
+use crate::cli::replay::text::{BAD, BOLD, DIM, GOOD, WARNING, printable, time, verdict};
 use comfy_table::{ContentArrangement, Table, presets};
 use pgfo_replay::WallNanos;
 use std::io::{self, Write};
@@ -25,7 +25,13 @@ pub(super) fn list(pages: &[Page], out: &mut impl Write) -> io::Result<()> {
         return writeln!(out, "no incident: nobody held a primary down within these logs");
     }
     for page in pages {
-        writeln!(out, "{:>3}  {}  {}", page.number, time(WallNanos(page.began_ns)), printable(&page.headline))?;
+        writeln!(
+            out,
+            "{:>3}  {}  {}",
+            page.number,
+            time(WallNanos(page.began_ns)),
+            printable(&page.headline)
+        )?;
     }
     Ok(())
 }

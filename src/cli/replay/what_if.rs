@@ -118,8 +118,10 @@ fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> 
             cases.push(Case { set: set.name.clone(), asked });
         }
     }
-    let unsound = [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision].into_iter().find(|e| exits.contains(e));
-    let worse = cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.modelled_what_if.is_none());
+    let unsound =
+        [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision].into_iter().find(|e| exits.contains(e));
+    let worse =
+        cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.modelled_what_if.is_none());
     let exit = unsound.unwrap_or(if worse { Exit::Degraded } else { Exit::Ok });
     Ok((cases, exit, asked))
 }

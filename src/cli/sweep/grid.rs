@@ -38,7 +38,8 @@ pub fn lengths(text: &str) -> Result<Vec<Nanos>, String> {
 /// What is wrong.
 pub fn escalations(text: &str) -> Result<Vec<Escalation>, String> {
     let one = |part: &str| {
-        let wrong = || format!("{part:?} is no escalation; write ATTEMPTSxINTERVAL/TIMEOUT, such as 3x300ms/1s");
+        let wrong =
+            || format!("{part:?} is no escalation; write ATTEMPTSxINTERVAL/TIMEOUT, such as 3x300ms/1s");
         let (attempts, rest) = part.split_once('x').ok_or_else(wrong)?;
         let attempts: u8 = attempts.parse().ok().filter(|n| (1..=100).contains(n)).ok_or_else(wrong)?;
         let (interval, timeout) = rest.split_once('/').unwrap_or((rest, "1s"));

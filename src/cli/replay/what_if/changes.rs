@@ -84,18 +84,18 @@ impl Changes {
     pub fn parse(texts: &[String], members: &[&str]) -> Result<Self, String> {
         let mut changes = Self { asked: texts.to_vec(), ..Self::default() };
         for text in texts {
-            let (key, value) = text
-                .split_once('=')
-                .ok_or_else(|| format!("{text:?} is no change; write KEY=VALUE, such as lease.duration=8s"))?;
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                format!("{text:?} is no change; write KEY=VALUE, such as lease.duration=8s")
+            })?;
             let (key, value) = (key.trim(), value.trim());
             let member = |name: &str| known(name, members);
             match key {
                 "drop" => changes.dropped.push(member(value)?),
                 "remove" => changes.removed.push(member(value)?),
                 "delay" => {
-                    let (name, length) = value.split_once(':').ok_or_else(|| {
-                        format!("delay={value} names no length; write delay=NAME:300ms")
-                    })?;
+                    let (name, length) = value
+                        .split_once(':')
+                        .ok_or_else(|| format!("delay={value} names no length; write delay=NAME:300ms"))?;
                     changes.delayed.push((member(name)?, read_duration(length)?));
                 }
                 _ => changes.keys.push(one(key, value, members)?),
@@ -228,7 +228,8 @@ fn known(name: &str, members: &[&str]) -> Result<String, String> {
     if members.contains(&name) {
         return Ok(name.to_owned());
     }
-    let meant = closest(name, members.iter().copied()).map_or(String::new(), |m| format!("; did you mean {m:?}?"));
+    let meant =
+        closest(name, members.iter().copied()).map_or(String::new(), |m| format!("; did you mean {m:?}?"));
     Err(format!("{name:?} is no member of this cluster, which has {}{meant}", members.join(", ")))
 }
 
@@ -272,9 +273,7 @@ fn one(key: &str, text: &str, members: &[&str]) -> Result<Change, String> {
             "manual" => Value::Flag(false),
             _ => return Err(format!("{key}={text}: write automatic or manual")),
         },
-        Form::Votes => {
-            Value::Flag(text.parse().map_err(|_| format!("{key}={text}: write true or false"))?)
-        }
+        Form::Votes => Value::Flag(text.parse().map_err(|_| format!("{key}={text}: write true or false"))?),
     };
     Ok(Change { member, key, value })
 }

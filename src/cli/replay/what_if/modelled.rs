@@ -291,7 +291,9 @@ fn fault_of(
         .collect();
     // The postmaster's end, seen by the daemon beside it before anything was ordered.
     let first_own = marks().find(|(_, k)| {
-        k.deed.who == member && !k.deed.heard && matches!(k.deed.what, What::Sign | What::Fence(_) | What::Expired)
+        k.deed.who == member
+            && !k.deed.heard
+            && matches!(k.deed.what, What::Sign | What::Fence(_) | What::Expired)
     });
     if let Some((_, k)) = first_own
         && matches!(&k.record.event, Event::Observed(crate::events::Observation::PostmasterGone { .. }))

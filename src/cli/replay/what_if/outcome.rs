@@ -72,7 +72,8 @@ pub(super) fn ask(
     runs: u64,
 ) -> Result<Asked, String> {
     let mut parts = Vec::new();
-    let stays = |log: &&Gathered| !log.audit().member().is_some_and(|m| changes.removed.iter().any(|r| r == m));
+    let stays =
+        |log: &&Gathered| !log.audit().member().is_some_and(|m| changes.removed.iter().any(|r| r == m));
     for log in logs.iter().filter(stays) {
         parts.push(recorded(log, changes, incident.began).map_err(|error| error.to_string())?);
     }

@@ -32,8 +32,8 @@ pub struct Side {
 pub struct Recorded {
     /// The member.
     pub member: String,
-    /// The record at which it would decide otherwise; `None`: nowhere.
-    pub until_record: Option<u64>,
+    /// The first record that would be another, or behind which another would come; `None`: none.
+    pub differs_at: Option<u64>,
     /// What it decided.
     pub recorded: Option<Side>,
     /// What it would have decided.
@@ -69,7 +69,7 @@ pub(super) fn recorded(log: &Gathered, changes: &Changes, began: i64) -> Result<
     let Some(difference) = difference else {
         return Ok(Recorded {
             member,
-            until_record: None,
+            differs_at: None,
             recorded: None,
             what_if: None,
             earlier_by_ns: None,
@@ -80,10 +80,10 @@ pub(super) fn recorded(log: &Gathered, changes: &Changes, began: i64) -> Result<
         Some(words) => words,
         None => feed.sides(&difference),
     };
-    let seq = [&difference.recorded, &difference.altered].into_iter().flatten().map(|t| t.seq.0).min();
+    let differs_at = difference.recorded.as_ref().or(difference.altered.as_ref()).map(|t| t.seq.0);
     Ok(Recorded {
         member,
-        until_record: seq,
+        differs_at,
         recorded,
         what_if,
         earlier_by_ns: planned_apart(&difference)
@@ -131,7 +131,8 @@ impl Feed<'_> {
             if self.what_if.is_none() {
                 let mut altered = start.settings.clone();
                 self.changes.apply(&mut altered);
-                let terms = Terms { is_of_substance, same, passed, tolerance_nanos: TOLERANCE_NANOS };
+                let terms =
+                    Terms { is_of_substance, same, counterpart, passed, tolerance_nanos: TOLERANCE_NANOS };
                 self.what_if = Some(WhatIf::new(roles(&start.settings), roles(&altered), terms));
             }
             self.settings = Some(start.settings.clone());
@@ -227,13 +228,15 @@ impl Feed<'_> {
             let old = settings.lease_duration;
             let longer = |ask: &mut LeaseAsk| ask.duration = duration;
             match message {
-                Message::LeaseRequested(ask) | Message::LeaseGranted(ask) | Message::VoteGranted(ask) => longer(ask),
+                Message::LeaseRequested(ask) | Message::LeaseGranted(ask) | Message::VoteGranted(ask) => {
+                    longer(ask)
+                }
                 Message::LeaseRefused(ask, _) | Message::VoteRefused(ask, _) => longer(ask),
                 Message::VoteRequested(ask) => longer(&mut ask.ask),
                 Message::Testified(t) => {
-                    t.promise = t.promise.map(|(holder, left)| {
-                        (holder, Nanos((left.0 + duration.0).saturating_sub(old.0)))
-                    });
+                    t.promise = t
+                        .promise
+                        .map(|(holder, left)| (holder, Nanos((left.0 + duration.0).saturating_sub(old.0))));
                 }
                 _ => {}
             }
@@ -292,6 +295,21 @@ fn is_of_substance(event: &Event) -> bool {
     )
 }
 
+/// Whether one decision does what the other did: to plan and to stand count whatever the moment and the term.
+fn counterpart(one: &Event, other: &Event) -> bool {
+    match (one, other) {
+        (
+            Event::Decided(Decision::ElectionPlanned { .. }),
+            Event::Decided(Decision::ElectionPlanned { .. }),
+        ) => true,
+        (
+            Event::Decided(Decision::CandidacyOpened { kind, .. }),
+            Event::Decided(Decision::CandidacyOpened { kind: kind2, .. }),
+        ) => kind == kind2,
+        _ => same(one, other),
+    }
+}
+
 /// Whether two decisions are the same but for what merely repeats the configuration, or the time.
 fn same(one: &Event, other: &Event) -> bool {
     let (Event::Decided(one), Event::Decided(other)) = (one, other) else { return false };
@@ -308,9 +326,10 @@ fn same(one: &Event, other: &Event) -> bool {
             Decision::VoteRefused { candidate, ask, why },
             Decision::VoteRefused { candidate: candidate2, ask: ask2, why: why2 },
         ) => (candidate, ask.term, discriminant(why)) == (candidate2, ask2.term, discriminant(why2)),
-        (Decision::LeaseRefused { to, ask, why }, Decision::LeaseRefused { to: to2, ask: ask2, why: why2 }) => {
-            (to, ask.term, discriminant(why)) == (to2, ask2.term, discriminant(why2))
-        }
+        (
+            Decision::LeaseRefused { to, ask, why },
+            Decision::LeaseRefused { to: to2, ask: ask2, why: why2 },
+        ) => (to, ask.term, discriminant(why)) == (to2, ask2.term, discriminant(why2)),
         (
             Decision::FreezePromised { term, candidate, .. },
             Decision::FreezePromised { term: term2, candidate: candidate2, .. },
@@ -331,7 +350,9 @@ fn same(one: &Event, other: &Event) -> bool {
             Decision::ElectionAbandoned { term, why },
             Decision::ElectionAbandoned { term: term2, why: why2 },
         ) => (term, discriminant(why)) == (term2, discriminant(why2)),
-        (Decision::CandidacyWithheld { why, .. }, Decision::CandidacyWithheld { why: why2, .. }) => why == why2,
+        (Decision::CandidacyWithheld { why, .. }, Decision::CandidacyWithheld { why: why2, .. }) => {
+            why == why2
+        }
         (
             Decision::CandidacyOpened { term, kind, .. },
             Decision::CandidacyOpened { term: term2, kind: kind2, .. },
@@ -342,8 +363,12 @@ fn same(one: &Event, other: &Event) -> bool {
         (Decision::ElectionWon { term, .. }, Decision::ElectionWon { term: term2, .. })
         | (Decision::LeaseExpired { term, .. }, Decision::LeaseExpired { term: term2, .. })
         | (Decision::LeaseReleased { term, .. }, Decision::LeaseReleased { term: term2, .. })
-        | (Decision::SuspicionRaised { term, .. }, Decision::SuspicionRaised { term: term2, .. }) => term == term2,
-        (Decision::PauseConfirmed { pause, .. }, Decision::PauseConfirmed { pause: pause2, .. }) => pause == pause2,
+        | (Decision::SuspicionRaised { term, .. }, Decision::SuspicionRaised { term: term2, .. }) => {
+            term == term2
+        }
+        (Decision::PauseConfirmed { pause, .. }, Decision::PauseConfirmed { pause: pause2, .. }) => {
+            pause == pause2
+        }
         (one, other) => one == other,
     }
 }

@@ -31,7 +31,9 @@ pub(super) fn sets(named: &[PathBuf]) -> Result<Vec<LogSet>, String> {
 }
 
 fn is_log(path: &Path) -> bool {
-    !path.is_dir() || path.file_name().is_some_and(|name| name == STORE_NAME) || path.join(STORE_NAME).is_dir()
+    !path.is_dir()
+        || path.file_name().is_some_and(|name| name == STORE_NAME)
+        || path.join(STORE_NAME).is_dir()
 }
 
 /// A folder of logs, each a file, a log's directory, or a member's directory with its log in `log`.

@@ -37,10 +37,10 @@ fn one(case: &Case, out: &mut impl Write) -> io::Result<()> {
 
 fn recorded(part: &Recorded, out: &mut impl Write) -> io::Result<()> {
     let member = printable(&part.member);
-    let Some(until) = part.until_record else {
+    let Some(at) = part.differs_at else {
         return writeln!(out, "  {member}: every decision would have been the same");
     };
-    writeln!(out, "  {member}: the same up to record #{until}")?;
+    writeln!(out, "  {member}: the same up to record #{at}, which differs")?;
     for (name, side) in [("was", &part.recorded), ("what if", &part.what_if)] {
         match side {
             Some(side) => {
@@ -56,11 +56,8 @@ fn recorded(part: &Recorded, out: &mut impl Write) -> io::Result<()> {
         Some(_) => "it would have done so at the same moment".to_owned(),
         None => "the record does not say when its counterpart would have come".to_owned(),
     };
-    let assumed = if part.assumed && part.earlier_by_ns.is_some() {
-        ", had all it saw stayed the same"
-    } else {
-        ""
-    };
+    let assumed =
+        if part.assumed && part.earlier_by_ns.is_some() { ", had all it saw stayed the same" } else { "" };
     writeln!(out, "    {margin}{assumed}")
 }
 
@@ -84,7 +81,10 @@ fn table(cases: &[Case], out: &mut impl Write) -> io::Result<()> {
             happened.lost_bytes_max.map_or("-".to_owned(), |b| format!("at most {}", grouped(b))),
             String::new(),
         ]);
-        let rows = [("modelled, as it was", &asked.modelled_as_recorded), ("modelled, what if", &asked.modelled_what_if)];
+        let rows = [
+            ("modelled, as it was", &asked.modelled_as_recorded),
+            ("modelled, what if", &asked.modelled_what_if),
+        ];
         for (what, outcomes) in rows {
             let outcome = if what.ends_with("what if") { verdict(asked) } else { String::new() };
             table.add_row(row(what, outcomes.as_ref(), outcome));
@@ -117,7 +117,9 @@ fn row(what: &str, outcomes: Option<&Outcomes>, outcome: String) -> [String; 7] 
         what.to_owned(),
         format!("{} of {}", o.promoted, o.runs),
         o.who.clone().unwrap_or_else(dash),
-        after.map_or_else(dash, |(median, longest)| format!("{}, at most {}", length(median), length(longest))),
+        after.map_or_else(dash, |(median, longest)| {
+            format!("{}, at most {}", length(median), length(longest))
+        }),
         lost.map_or_else(dash, |(median, most)| format!("{}, at most {}", grouped(median), grouped(most))),
         outcome,
     ]
