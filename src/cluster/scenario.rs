@@ -148,6 +148,8 @@ pub enum Fault {
     FreezeUnobserved { member: MemberId, for_ms: u64 },
     /// The fence leaves a process behind at its first pass.
     StubbornBackend { member: MemberId, for_ms: u64 },
+    /// Everything that this member says takes this much longer.
+    SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
 }
@@ -290,6 +292,7 @@ impl Fault {
             | Self::Duplicate { for_ms, .. }
             | Self::Delay { for_ms, .. }
             | Self::SlowDisk { for_ms, .. }
+            | Self::SlowMember { for_ms, .. }
             | Self::DiskFull { for_ms, .. }
             | Self::Promotion { for_ms, .. }
             | Self::FreezeUnobserved { for_ms, .. }
