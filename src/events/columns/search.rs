@@ -156,8 +156,7 @@ fn guess(samples: &Samples<'_>, own: usize, candidates: &[usize]) -> Plan {
     let (mut least, mut found) = (best[0].0.0, plan(best[0].0, best[0].1, None));
     for (_, plus) in best {
         let rest = plus.map_or_else(|| values.clone(), |at| less(&values, at));
-        for at in 0..candidates.len() {
-            let column = candidates[at];
+        for (at, &column) in candidates.iter().enumerate() {
             let summed: Vec<u64> = rest
                 .iter()
                 .enumerate()
