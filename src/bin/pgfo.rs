@@ -21,6 +21,8 @@ enum Command {
     Status(cli::status::StatusArgs),
     /// Re-derives every decision from event logs, and tells their story.
     Replay(cli::replay::ReplayArgs),
+    /// Lists, shows and cuts out incidents: failovers, and attempts that came to nothing.
+    Incident(cli::incident::IncidentArgs),
     /// Makes a member the primary of the next term.
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Daemon(args) => cli::daemon::run(args),
         Command::Status(args) => cli::status::run(args),
         Command::Replay(args) => cli::replay::run(args),
+        Command::Incident(args) => cli::incident::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
         Command::Postgres(args) => cli::postgres::run(args),

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod demo;
 pub mod exit;
 pub mod guard;
+pub mod incident;
 pub mod logging;
 pub mod postgres;
 pub mod replay;

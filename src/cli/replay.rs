@@ -4,15 +4,15 @@
 mod args;
 mod audit;
 mod json;
-mod live;
+pub(crate) mod live;
 mod merge;
 mod progress;
 mod text;
 
 pub use args::{Bound, ReplayArgs};
 pub use audit::{
-    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_reader,
-    audit_with,
+    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_from,
+    audit_reader, audit_with,
 };
 pub use merge::{Place, Timeline, merge};
 
@@ -96,7 +96,8 @@ fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, Re
     let reader = LogReader::<Event>::open(live.as_ref().map_or(path, live::Copy::path))?;
     let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
     let progress = progress::Progress::of(path, reader.count_hint());
-    Ok(audit_reader(progress.watch(reader), options))
+    let checkpoint = reader.checkpoint().cloned();
+    Ok(audit_from(checkpoint.as_ref(), progress.watch(reader), options))
 }
 
 fn same_cluster(logs: &[Log]) -> Result<(), OtherCluster> {

@@ -7,9 +7,10 @@ use crate::events::{
     Record, Refusal, Settings, Testimony,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
     ledger: Ledger,
 }

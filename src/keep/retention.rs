@@ -1,0 +1,110 @@
+//! Owns how long records are kept: which block the log may begin with. Pure.
+
+use crate::core::Nanos;
+use crate::events::{Block, Damage};
+use pgfo_replay::{Seq, WallNanos};
+use std::time::Duration;
+
+/// The share of the store's size that the stored batches and blocks may take: one in this many bytes.
+/// sled frees what was removed by rewriting, and never gives room back to the file system.
+pub const STORE_SHARE: u64 = 4;
+/// Blocks removed at one time: bounds the write.
+const BLOCKS_MAX: usize = 16_384;
+
+/// How long records and incidents are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Older records go.
+    pub age_max: Nanos,
+    /// The oldest go, so that the log's store stays below this many bytes.
+    pub size_bytes_max: u64,
+    /// What is kept of incidents.
+    pub incidents: IncidentLimits,
+}
+
+/// How many incidents are kept, whatever their age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncidentLimits {
+    /// Files.
+    pub count_max: u32,
+    /// Bytes of all together.
+    pub size_bytes_max: u64,
+}
+
+/// Returns the first record to keep, the beginning of a block and at most `newest`; `None`: all is kept.
+///
+/// # Errors
+/// The damage that was met among the blocks.
+pub fn cut_point(
+    blocks: impl Iterator<Item = Result<Block, Damage>>,
+    value_bytes: u64,
+    now: WallNanos,
+    newest: Seq,
+    limits: &Limits,
+) -> Result<Option<Seq>, Damage> {
+    let bytes_max = limits.size_bytes_max / STORE_SHARE;
+    let age = i64::try_from(limits.age_max.0).unwrap_or(i64::MAX);
+    let oldest = now.0.saturating_sub(age);
+    let mut left = value_bytes;
+    let mut before = None;
+    let mut cut = None;
+    for block in blocks.take(BLOCKS_MAX) {
+        let block = block?;
+        if block.first > newest {
+            break;
+        }
+        if let Some(before) = before {
+            // All before this block is older than its first record.
+            if block.wall.0 > oldest && before <= bytes_max {
+                break;
+            }
+            cut = Some(block.first);
+        }
+        before = Some(left);
+        left = left.saturating_sub(block.bytes);
+    }
+    Ok(cut)
+}
+
+/// The pace at which old records are looked for.
+pub(super) const RETAIN_PACE: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000_000;
+
+    /// One block of 100 records and 1000 bytes a day.
+    fn blocks(days: u64) -> impl Iterator<Item = Result<Block, Damage>> {
+        (0..days).map(|day| {
+            Ok(Block {
+                first: Seq(1 + 100 * day),
+                wall: WallNanos(DAY * i64::try_from(day).unwrap()),
+                bytes: 1000,
+            })
+        })
+    }
+
+    fn cut(age_days: u64, size: u64, now_day: i64, newest: u64) -> Option<u64> {
+        let limits = Limits {
+            age_max: Nanos(age_days * DAY as u64),
+            size_bytes_max: size,
+            incidents: IncidentLimits { count_max: 1, size_bytes_max: 1 },
+        };
+        let now = WallNanos(DAY * now_day);
+        cut_point(blocks(10), 10_000, now, Seq(newest), &limits).unwrap().map(|seq| seq.0)
+    }
+
+    #[test]
+    fn age_and_size_each_bound_the_log() {
+        assert_eq!(cut(30, 1 << 30, 10, u64::MAX), None);
+        // The blocks of days 0 to 4 hold nothing younger than five days; that of day 5 does.
+        assert_eq!(cut(5, 1 << 30, 10, u64::MAX), Some(501));
+        assert_eq!(cut(30, 4 * 6000, 10, u64::MAX), Some(401));
+        // The last block stays, and so does what no checkpoint stands for.
+        assert_eq!(cut(1, 1, 100, u64::MAX), Some(901));
+        assert_eq!(cut(1, 1, 100, 250), Some(201));
+        assert_eq!(cut(1, 1, 100, 50), None);
+    }
+}
