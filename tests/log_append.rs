@@ -156,7 +156,8 @@ fn an_export_is_a_log_again() {
     append(&opened.log, 1..=9000, 4);
     let file = dir.path().join("flat");
     for from in [1, 777, 8999, 9000, 9001] {
-        let exported = opened.log.export_to(Seq(from), None, None, &mut std::fs::File::create(&file).unwrap()).unwrap();
+        let exported =
+            opened.log.export_to(Seq(from), None, None, &mut std::fs::File::create(&file).unwrap()).unwrap();
         assert_eq!((exported.first, exported.last), (Seq(from), Seq(9000)));
         let reader = LogReader::<Event>::open(&file).unwrap();
         assert_eq!((reader.first(), reader.count_hint()), (Seq(from), 9001 - from));

@@ -66,7 +66,7 @@ struct ShowArgs {
 
 #[derive(Args, Debug)]
 struct ExportArgs {
-    /// A log's directory, its events.db, or an exported file.
+    /// A log's directory, its events.db, an exported file or an incident.
     log: PathBuf,
     /// The incident of this term; without any choice, the newest one.
     #[arg(long, value_name = "TERM", conflicts_with_all = ["from", "to"])]
@@ -119,7 +119,13 @@ fn list_all(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
         for file in &found {
             let IncidentName { time, term, outcome } = &file.name;
             let name = file.name.file_name();
-            table.add_row([time.clone(), term.to_string(), outcome.word().into(), file.bytes.to_string(), name]);
+            table.add_row([
+                time.clone(),
+                term.to_string(),
+                outcome.word().into(),
+                file.bytes.to_string(),
+                name,
+            ]);
         }
         writeln!(out, "{table}")?;
         writeln!(out, "in {}", dir.display())?;
@@ -179,7 +185,8 @@ fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     };
     let path = if args.out.is_dir() { args.out.join(name) } else { args.out.clone() };
     let mut file = BufWriter::new(
-        File::create_new(&path).with_context(|| format!("writing {}; choose another --out", path.display()))?,
+        File::create_new(&path)
+            .with_context(|| format!("writing {}; choose another --out", path.display()))?,
     );
     let done = cut(log, span, &mut file).map_err(anyhow::Error::from).and_then(|exported| {
         file.flush()?;
@@ -240,6 +247,7 @@ fn span(args: &ExportArgs, log: &Path) -> anyhow::Result<Span> {
         }
     }
     found.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "no record of the log lies between --from and --to").into()
+        io::Error::new(io::ErrorKind::InvalidInput, "no record of the log lies between --from and --to")
+            .into()
     })
 }

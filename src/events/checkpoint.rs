@@ -105,8 +105,8 @@ impl Checkpoint {
         if version != VERSION {
             return Err(format!("checkpoint version {version} is unknown; use a newer release"));
         }
-        let body: Body = decode_bounded(&sealed[HEAD_BYTES..], CHECKPOINT_BYTES_MAX)
-            .map_err(|error| error.to_string())?;
+        let body: Body =
+            decode_bounded(&sealed[HEAD_BYTES..], CHECKPOINT_BYTES_MAX).map_err(|error| error.to_string())?;
         let state_bytes = body.state_bytes as usize;
         if state_bytes > STATE_BYTES_MAX {
             return Err(format!("a state that claims {state_bytes} bytes"));

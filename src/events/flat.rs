@@ -93,9 +93,8 @@ impl FlatHeader {
             return Ok(Ok((header, None)));
         }
         let base = read_checkpoint(input)?.and_then(|base| {
-            let fits = base.seq.next() == header.first
-                && base.hash == header.before
-                && base.origin == header.origin;
+            let fits =
+                base.seq.next() == header.first && base.hash == header.before && base.origin == header.origin;
             if fits { Ok(base) } else { Err("it is of another record than the one before the first".into()) }
         });
         Ok(Ok((header, Some(base))))

@@ -231,7 +231,8 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
     /// # Errors
     /// In words, when it is not of this log.
     pub fn records_after(&self, checkpoint: &Checkpoint) -> Result<Records<E>, String> {
-        let (stream, _) = FrameStream::live(&self.shared, checkpoint.seq.next()).map_err(|e| e.to_string())?;
+        let (stream, _) =
+            FrameStream::live(&self.shared, checkpoint.seq.next()).map_err(|e| e.to_string())?;
         if stream.verifier().next != checkpoint.seq.next() || stream.verifier().previous != checkpoint.hash {
             return Err(format!("the checkpoint of record {} is of another log", checkpoint.seq));
         }
@@ -255,7 +256,8 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
 
     fn block(&self, first: Seq) -> Result<(Block, Seq), Damage> {
         let store = |why: String| Damage { seq: first, what: DamageKind::Store(why) };
-        let value = self.shared.with_store(|s| s.entry_at(first)).map_err(|error| store(error.to_string()))?;
+        let value =
+            self.shared.with_store(|s| s.entry_at(first)).map_err(|error| store(error.to_string()))?;
         let value = value.ok_or(Damage { seq: first, what: DamageKind::Missing { until: first.next() } })?;
         let count = Entry::parse(&value).map_err(store)?.count();
         let (mut stream, _) = FrameStream::live(&self.shared, first).map_err(|e| store(e.to_string()))?;

@@ -229,9 +229,8 @@ impl Store {
         }
         let found = self.checkpoint(Slot::Base)?.unwrap_or_else(|| Err("it is missing".to_string()));
         Ok(Some(found.and_then(|base| {
-            let fits = base.seq.next() == header.first
-                && base.hash == header.before
-                && base.origin == header.origin;
+            let fits =
+                base.seq.next() == header.first && base.hash == header.before && base.origin == header.origin;
             if fits { Ok(base) } else { Err("it is of another record than the one before the first".into()) }
         })))
     }

@@ -50,10 +50,7 @@ pub(crate) fn check(store: &Store, wanted: Option<Seq>) -> Result<Option<Checked
         .map_err(|why| CheckError::Damaged(Damage { seq: Seq(1), what: DamageKind::Header(why) }))?;
     match store.base(&header).map_err(|error| store_damage(header.first, error))? {
         Some(Err(why)) => {
-            return Err(CheckError::Damaged(Damage {
-                seq: header.first,
-                what: DamageKind::Checkpoint(why),
-            }));
+            return Err(CheckError::Damaged(Damage { seq: header.first, what: DamageKind::Checkpoint(why) }));
         }
         Some(Ok(_)) | None => {}
     }

@@ -53,7 +53,8 @@ impl Folding {
         let Some(first) = batch.first() else { return Ok(()) };
         if self.states.is_none() {
             let Event::Observed(Observation::ProcessStarted(start)) = &first.event else {
-                let why = format!("record {} is no process start, and no checkpoint stands before it", first.seq);
+                let why =
+                    format!("record {} is no process start, and no checkpoint stands before it", first.seq);
                 return Err(CutError::Beginning(why));
             };
             self.states = Some(States::new(&start.settings));

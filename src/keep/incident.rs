@@ -106,7 +106,8 @@ pub fn write<X: From<io::Error>>(
         return Ok((path, false));
     }
     let draft = dir.join(format!(".{name}.draft"));
-    let open = || std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    let open =
+        || std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
     let written = open().map_err(X::from).and_then(|file| {
         let mut out = BufWriter::new(file);
         fill(&mut out)?;
@@ -134,7 +135,9 @@ pub fn bound(dir: &Path, limits: &IncidentLimits) -> io::Result<Vec<IncidentFile
     let mut files = list(dir)?;
     let mut removed = Vec::new();
     let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    while files.len() > 1 && (files.len() as u64 > u64::from(limits.count_max) || bytes > limits.size_bytes_max) {
+    while files.len() > 1
+        && (files.len() as u64 > u64::from(limits.count_max) || bytes > limits.size_bytes_max)
+    {
         let oldest = files.remove(0);
         std::fs::remove_file(&oldest.path)?;
         bytes -= oldest.bytes;
@@ -156,7 +159,9 @@ mod tests {
     fn names_are_read_back_and_foreign_files_are_none() {
         assert_eq!(name(5).file_name(), "incident-20260131T120005Z-t5-failover.pgfo");
         assert_eq!(IncidentName::parse(&name(5).file_name()), Some(name(5)));
-        for foreign in ["incident-1-t5-failover", "incident-1-5-failover.pgfo", "x-1-t5-failover.pgfo", ".pgfo"] {
+        for foreign in
+            ["incident-1-t5-failover", "incident-1-5-failover.pgfo", "x-1-t5-failover.pgfo", ".pgfo"]
+        {
             assert_eq!(IncidentName::parse(foreign), None, "{foreign}");
         }
     }
@@ -166,7 +171,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join(INCIDENTS_DIR);
         let put = |second: u64, bytes: usize| {
-            write::<io::Error>(&dir, &name(second).file_name(), |out| io::Write::write_all(out, &vec![0; bytes]))
+            write::<io::Error>(&dir, &name(second).file_name(), |out| {
+                io::Write::write_all(out, &vec![0; bytes])
+            })
         };
         for second in 1..=5 {
             assert!(put(second, 10).unwrap().1);

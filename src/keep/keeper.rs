@@ -4,7 +4,7 @@
 
 use super::incident::{self, IncidentName};
 use super::recover::{fold_all, states_at};
-use super::retention::{Limits, RETAIN_PACE, cut_point};
+use super::retention::{Limits, RETAIN_PACE, RetainError, retain};
 use super::state::{Place, seal_state};
 use super::watcher::{IncidentWatcher, Window};
 use crate::core::{Incarnation, States};
@@ -58,7 +58,10 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("pgfo-keep".to_string()).spawn(move || {
             let logger = config.logger.clone();
             if catch_unwind(AssertUnwindSafe(|| run(config, &told))).is_err() {
-                crit!(logger, "the keeper failed: no more checkpoints and incidents until the daemon starts again");
+                crit!(
+                    logger,
+                    "the keeper failed: no more checkpoints and incidents until the daemon starts again"
+                );
             }
         })?;
         Ok(Self { limits, thread })
@@ -205,7 +208,9 @@ impl Following {
             info!(logger, "incident written"; "file" => %path.display(), "outcome" => window.outcome.word(),
                 "records" => window.last.0 + 1 - first.0);
         }
-        for gone in incident::bound(incidents, &limits.incidents).map_err(|why| format!("old incidents: {why}"))? {
+        for gone in
+            incident::bound(incidents, &limits.incidents).map_err(|why| format!("old incidents: {why}"))?
+        {
             info!(logger, "old incident removed"; "file" => %gone.path.display());
         }
         Ok(())
@@ -231,18 +236,12 @@ impl Following {
             return Ok(());
         }
         let KeeperConfig { log, settings, limits, logger, .. } = &self.config;
-        let stats = log.stats();
-        let now = os::wall_now();
-        let cut = cut_point(log.blocks(), stats.value_bytes, now, self.kept, limits);
-        if let Some(first) = cut.map_err(|damage| damage.to_string())? {
-            let begun = states_at(log, settings, Seq(first.0 - 1)).map_err(|why| why.to_string())?;
-            let place = begun.place.filter(|p| p.seq.next() == first).ok_or("a block begins inside a batch")?;
-            let base = seal_state(&begun.states, place, self.origin)?;
-            match log.cut_before(&base) {
-                Ok(()) => info!(logger, "old records removed"; "begins" => first.0, "began" => stats.first.0),
-                Err(UpkeepError::Busy) => return Ok(()),
-                Err(why) => return Err(format!("old records: {why}")),
-            }
+        let began = log.stats().first;
+        match retain(log, settings, self.kept, os::wall_now(), limits) {
+            Ok(None) => {}
+            Ok(Some(first)) => info!(logger, "old records removed"; "begins" => first.0, "began" => began.0),
+            Err(RetainError::Log(UpkeepError::Busy)) => return Ok(()),
+            Err(why) => return Err(format!("old records: {why}")),
         }
         self.retained = Some(Instant::now());
         Ok(())

@@ -16,6 +16,6 @@ pub use cut::{CutError, Span, cut, windows};
 pub use incident::{INCIDENTS_DIR, IncidentFile, IncidentName, bound, list, write};
 pub use keeper::{Keeper, KeeperConfig};
 pub use recover::{Recovered, Unrecoverable, fold_all, open_log, recover, states_at};
-pub use retention::{IncidentLimits, Limits, STORE_SHARE, cut_point};
+pub use retention::{IncidentLimits, Limits, RetainError, STORE_SHARE, cut_point, retain};
 pub use state::{LAYOUT, Place, open_state, seal_state};
 pub use watcher::{IncidentWatcher, Outcome, Window};

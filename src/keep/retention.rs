@@ -1,7 +1,10 @@
-//! Owns how long records are kept: which block the log may begin with. Pure.
+//! Owns how long records are kept: which block the log may begin with, and that it begins there. It
+//! must never let a record go that no checkpoint stands for.
 
+use super::recover::{Unrecoverable, states_at};
+use super::state::seal_state;
 use crate::core::Nanos;
-use crate::events::{Block, Damage};
+use crate::events::{Block, Damage, Event, EventLog, Settings, UpkeepError};
 use pgfo_replay::{Seq, WallNanos};
 use std::time::Duration;
 
@@ -64,6 +67,48 @@ pub fn cut_point(
         left = left.saturating_sub(block.bytes);
     }
     Ok(cut)
+}
+
+/// Why old records could not go. The log is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RetainError {
+    /// A block can't be read.
+    #[error("{0}")]
+    Damaged(#[from] Damage),
+    /// The state to begin with can't be had.
+    #[error("{0}")]
+    Unrecoverable(#[from] Unrecoverable),
+    /// The state can't be written.
+    #[error("{0}")]
+    Beginning(String),
+    /// The log refused.
+    #[error("{0}")]
+    Log(#[from] UpkeepError),
+}
+
+/// Removes what is older or larger than the limits, up to the durable checkpoint of record `kept` at the
+/// most; returns the record that the log begins with now, if it is another. Blocks.
+///
+/// # Errors
+/// [`RetainError`].
+pub fn retain(
+    log: &EventLog<Event>,
+    settings: &Settings,
+    kept: Seq,
+    now: WallNanos,
+    limits: &Limits,
+) -> Result<Option<Seq>, RetainError> {
+    let Some(first) = cut_point(log.blocks(), log.stats().value_bytes, now, kept, limits)? else {
+        return Ok(None);
+    };
+    let begun = states_at(log, settings, Seq(first.0 - 1))?;
+    let place = begun
+        .place
+        .filter(|place| place.seq.next() == first)
+        .ok_or_else(|| RetainError::Beginning("a block begins inside a batch".to_owned()))?;
+    let base = seal_state(&begun.states, place, log.origin()).map_err(RetainError::Beginning)?;
+    log.cut_before(&base)?;
+    Ok(Some(first))
 }
 
 /// The pace at which old records are looked for.

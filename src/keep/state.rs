@@ -47,8 +47,8 @@ pub fn open_state(checkpoint: &Checkpoint) -> Result<States, String> {
     if checkpoint.layout != LAYOUT {
         return Err(format!("its layout is {}, this release reads {LAYOUT}", checkpoint.layout));
     }
-    let states: States =
-        serde_json::from_slice(&checkpoint.state).map_err(|error| format!("its layout is another: {error}"))?;
+    let states: States = serde_json::from_slice(&checkpoint.state)
+        .map_err(|error| format!("its layout is another: {error}"))?;
     let again = serde_json::to_vec(&states).map_err(|error| error.to_string())?;
     if again != checkpoint.state {
         return Err("its layout is another: it holds more, or less, than this release knows".to_owned());

@@ -3,8 +3,8 @@
 use super::{answers, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
-    PostgresOperator, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
-    listen_to_peers, watch_postmaster,
+    PostgresOperator, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat, listen_to_peers,
+    watch_postmaster,
 };
 use crate::cli::exit::Exit;
 use crate::cli::logging::LogGuard;
@@ -12,8 +12,8 @@ use crate::config::{Config, FencingMode, reload_changes};
 use crate::control::ControlServer;
 use crate::core::{CORE_REVISION, Incarnation};
 use crate::events::{
-    Actor, Condition, HEAD_NAME, LogCondition, LogFound, LogOptions, Observation,
-    OperatorRequest, ProcessIdentity, ProcessStart,
+    Actor, Condition, HEAD_NAME, LogCondition, LogFound, LogOptions, Observation, OperatorRequest,
+    ProcessIdentity, ProcessStart,
 };
 use crate::guard;
 use crate::keep::{INCIDENTS_DIR, Keeper, KeeperConfig, open_log};
@@ -168,7 +168,8 @@ pub(super) async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(logger, "running"; "version" => env!("CARGO_PKG_VERSION"), "control" => %control_path.display());
 
-    let running = Running { path, config, keeper, sequencer, prober, operator, interval: interval_in, text, daemon };
+    let running =
+        Running { path, config, keeper, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
     let _released = running.sequencer.send(GetLog).await;

@@ -86,7 +86,10 @@ fn header(log: &Log, out: &mut impl Write) -> io::Result<()> {
         _ => writeln!(out, "  records   none")?,
     }
     if let Some(seq) = audit.checkpoint {
-        writeln!(out, "  begins    behind record {seq}, in the state of the checkpoint there; what came before is gone")?;
+        writeln!(
+            out,
+            "  begins    behind record {seq}, in the state of the checkpoint there; what came before is gone"
+        )?;
     }
     if audit.starts > 0 {
         let revisions: Vec<String> = audit.revisions.iter().map(u32::to_string).collect();
