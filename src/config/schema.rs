@@ -70,8 +70,8 @@ pub struct Log {
     /// `age_max`: older records are removed, behind a checkpoint; default 30 days, at least
     /// [`LOG_AGE_MIN`].
     pub age_max: Nanos,
-    /// `size_max`: the oldest records are removed so that `events.db` stays below this; default 1 GB, at
-    /// least [`LOG_SIZE_MIN`].
+    /// `size_max`: the oldest records are removed to keep `events.db` below this: the records' own bytes
+    /// below a quarter of it, the rest is the store's; default 1 GB, at least [`LOG_SIZE_MIN`].
     pub size_max: ByteCount,
     /// `incidents_max`: files of incidents, which are kept whatever their age; default 100.
     pub incidents_max: u32,
@@ -217,7 +217,7 @@ pub struct Tls {
 pub const LOG_AGE_MIN: Nanos = Nanos(3600 * 1_000_000_000);
 
 /// The smallest `log.size_max`: below it the store's own overhead leaves no room for records.
-pub const LOG_SIZE_MIN: ByteCount = ByteCount(16 << 20);
+pub const LOG_SIZE_MIN: ByteCount = ByteCount(64 << 20);
 
 /// The highest number of incidents' files: a directory is read whole.
 pub const INCIDENTS_MAX: u32 = 100_000;

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// The share of the store's size that the stored batches and blocks may take: one in this many bytes.
 /// sled frees what was removed by rewriting, and never gives room back to the file system.
 pub const STORE_SHARE: u64 = 4;
+/// What is kept in any case, as a share of the store's size: evidence is not given up for what sled leaves
+/// unused.
+const STORE_SHARE_MIN: u64 = 16;
 /// Blocks removed at one time: bounds the write.
 const BLOCKS_MAX: usize = 16_384;
 
@@ -41,12 +44,12 @@ pub struct IncidentLimits {
 pub fn cut_point(
     blocks: impl Iterator<Item = Result<Block, Damage>>,
     value_bytes: u64,
+    bytes_max: u64,
     now: WallNanos,
     newest: Seq,
-    limits: &Limits,
+    age_max: Nanos,
 ) -> Result<Option<Seq>, Damage> {
-    let bytes_max = limits.size_bytes_max / STORE_SHARE;
-    let age = i64::try_from(limits.age_max.0).unwrap_or(i64::MAX);
+    let age = i64::try_from(age_max.0).unwrap_or(i64::MAX);
     let oldest = now.0.saturating_sub(age);
     let mut left = value_bytes;
     let mut before = None;
@@ -67,6 +70,23 @@ pub fn cut_point(
         left = left.saturating_sub(block.bytes);
     }
     Ok(cut)
+}
+
+/// Returns how many bytes the batches and blocks may take. A store that is too large all the same, for
+/// what sled does not use again, is relieved of a quarter at a time.
+const fn bytes_max(limits: &Limits, value_bytes: u64, disk_bytes: u64) -> u64 {
+    let (least, most) = (limits.size_bytes_max / STORE_SHARE_MIN, limits.size_bytes_max / STORE_SHARE);
+    if disk_bytes <= limits.size_bytes_max {
+        return most;
+    }
+    let relieved = value_bytes / 4 * 3;
+    if relieved < least {
+        least
+    } else if relieved > most {
+        most
+    } else {
+        relieved
+    }
 }
 
 /// Why old records could not go. The log is as it was.
@@ -98,7 +118,10 @@ pub fn retain(
     now: WallNanos,
     limits: &Limits,
 ) -> Result<Option<Seq>, RetainError> {
-    let Some(first) = cut_point(log.blocks(), log.stats().value_bytes, now, kept, limits)? else {
+    let stats = log.stats();
+    let bytes_max = bytes_max(limits, stats.value_bytes, stats.disk_bytes);
+    let found = cut_point(log.blocks(), stats.value_bytes, bytes_max, now, kept, limits.age_max)?;
+    let Some(first) = found else {
         return Ok(None);
     };
     let begun = states_at(log, settings, Seq(first.0 - 1))?;
@@ -132,13 +155,9 @@ mod tests {
     }
 
     fn cut(age_days: u64, size: u64, now_day: i64, newest: u64) -> Option<u64> {
-        let limits = Limits {
-            age_max: Nanos(age_days * DAY as u64),
-            size_bytes_max: size,
-            incidents: IncidentLimits { count_max: 1, size_bytes_max: 1 },
-        };
+        let age = Nanos(age_days * DAY as u64);
         let now = WallNanos(DAY * now_day);
-        cut_point(blocks(10), 10_000, now, Seq(newest), &limits).unwrap().map(|seq| seq.0)
+        cut_point(blocks(10), 10_000, size, now, Seq(newest), age).unwrap().map(|seq| seq.0)
     }
 
     #[test]
@@ -146,10 +165,20 @@ mod tests {
         assert_eq!(cut(30, 1 << 30, 10, u64::MAX), None);
         // The blocks of days 0 to 4 hold nothing younger than five days; that of day 5 does.
         assert_eq!(cut(5, 1 << 30, 10, u64::MAX), Some(501));
-        assert_eq!(cut(30, 4 * 6000, 10, u64::MAX), Some(401));
+        assert_eq!(cut(30, 6000, 10, u64::MAX), Some(401));
         // The last block stays, and so does what no checkpoint stands for.
         assert_eq!(cut(1, 1, 100, u64::MAX), Some(901));
         assert_eq!(cut(1, 1, 100, 250), Some(201));
         assert_eq!(cut(1, 1, 100, 50), None);
+    }
+
+    #[test]
+    fn a_store_that_is_too_large_gives_up_a_quarter_at_a_time() {
+        let incidents = IncidentLimits { count_max: 1, size_bytes_max: 1 };
+        let limits = Limits { age_max: Nanos(1), size_bytes_max: 16_000, incidents };
+        assert_eq!(bytes_max(&limits, 3_000, 16_000), 4_000);
+        assert_eq!(bytes_max(&limits, 3_200, 16_001), 2_400);
+        assert_eq!(bytes_max(&limits, 9_000, 16_001), 4_000);
+        assert_eq!(bytes_max(&limits, 1_200, 16_001), 1_000, "a sixteenth stays");
     }
 }
