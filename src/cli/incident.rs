@@ -153,6 +153,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
         to: None,
         all: args.all,
         quiet: false,
+        what_if: Default::default(),
     };
     if !args.json {
         // Damage is told by the replay below, with its place.
