@@ -12,6 +12,7 @@ mod record;
 mod recover;
 pub mod simulation;
 mod stamp;
+mod what_if;
 
 pub use audit::{Auditor, Divergence, Failures};
 pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
@@ -19,3 +20,4 @@ pub use machine::Machine;
 pub use record::{Record, RecordKind};
 pub use recover::Recovery;
 pub use stamp::{BootNanos, Nanos, Seq, WallNanos};
+pub use what_if::{Difference, Instead, Terms, Told, WhatIf};

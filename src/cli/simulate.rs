@@ -3,13 +3,16 @@
 mod campaign;
 mod coverage;
 mod export;
+mod plant;
 
 use super::exit::Exit;
 use crate::cluster::{Outcome, Scenario, run_with_story, shrink_while, swarm, swarm_lasting};
+use crate::core::PLANTS_BUILT_IN;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use campaign::range;
 pub(crate) use campaign::{Campaign, campaign};
 
 /// Decisions and faults shown before what broke an invariant.
@@ -40,6 +43,10 @@ pub struct SimulateArgs {
     /// scenario file.
     #[arg(long, conflicts_with = "seeds")]
     pub shrink: bool,
+    /// Plant a bug in every member, or `all`: one after the other. Needs a build with the feature
+    /// `planted-bugs`.
+    #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
+    pub plant: Option<String>,
     /// Let each seed's scenario last this many simulated minutes; else its length is drawn, too.
     #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(4..=1440))]
     pub minutes: Option<u64>,
@@ -58,11 +65,22 @@ pub struct SimulateArgs {
     pub json: bool,
 }
 
+impl SimulateArgs {
+    /// Returns how many threads run many seeds.
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.and_then(|n| usize::try_from(n).ok()).unwrap_or_else(cores)
+    }
+}
+
 /// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke.
 ///
 /// # Errors
 /// A range or a file that can't be read.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.plant {
+        return plant::run(args, name);
+    }
     if let Some(text) = &args.seeds {
         return campaign::many(args, text);
     }
@@ -79,6 +97,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
             (scenario_of(args, seed), again(args, seed))
         }
     };
+    if let Some(plant) = scenario.planted.filter(|_| !PLANTS_BUILT_IN) {
+        bail!("the scenario plants {}: build pgfo with `--features planted-bugs`", plant.name());
+    }
     if args.print_scenario {
         println!("{}", serde_json::to_string_pretty(&scenario)?);
         return Ok(Exit::Ok);

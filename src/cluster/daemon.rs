@@ -77,6 +77,7 @@ impl World {
                         | Observation::MessageReceived {
                             message: crate::events::Message::Heartbeat(_)
                                 | crate::events::Message::LeaseRequested(_)
+                                | crate::events::Message::RenewalRequested(_)
                                 | crate::events::Message::LeaseGranted(_),
                             ..
                         }
@@ -94,6 +95,7 @@ impl World {
             decision,
             Decision::HeartbeatSent(_)
                 | Decision::LeaseRequested(_)
+                | Decision::RenewalRequested(_)
                 | Decision::LeaseGranted { first: false, .. }
                 | Decision::LeaseExtended { .. }
         ) {

@@ -5,6 +5,8 @@ use super::invariants::{Invariant, is_live, registry};
 use super::scenario::Scenario;
 use super::time::SimNanos;
 use super::world::World;
+#[cfg(feature = "planted-bugs")]
+use crate::core::Planting;
 use crate::events::Record;
 
 /// An invariant that did not hold.
@@ -72,6 +74,8 @@ impl Runner {
 }
 
 fn play(mut world: World, story: bool) -> (Outcome, World) {
+    #[cfg(feature = "planted-bugs")]
+    let _planting = Planting::of(world.scenario.planted);
     world.story = story.then(Vec::new);
     let mut invariants = registry();
     let end = SimNanos::from_millis(world.scenario.end_at_ms);

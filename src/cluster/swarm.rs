@@ -63,6 +63,7 @@ fn swarm_of(seed: u64, end_ms: Option<u64>) -> Scenario {
         live: voters > 2 && electable > 1 && electable == data.len(),
         faults,
         members,
+        planted: None,
     }
 }
 

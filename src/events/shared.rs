@@ -6,6 +6,7 @@ use super::store::{Store, StoreError};
 use pgfo_replay::Seq;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// The log's numbers, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub(crate) struct Shared {
     pub(crate) backlog_bytes: AtomicU64,
     pub(crate) stalled: AtomicBool,
     pub(crate) closing: AtomicBool,
+    /// When the log's thread began its present work, in milliseconds after `origin`; 0: it waits for some.
+    busy_since: AtomicU64,
+    origin: Instant,
 }
 
 impl Shared {
@@ -48,7 +52,26 @@ impl Shared {
             backlog_bytes: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            busy_since: AtomicU64::new(0),
+            origin: Instant::now(),
         }
+    }
+
+    /// The log's thread begins work that may need the disk, or has done it.
+    pub(crate) fn busy(&self, busy: bool) {
+        self.busy_since.store(if busy { self.millis() } else { 0 }, Ordering::Release);
+    }
+
+    /// Returns how long the log's thread has been at its present work.
+    pub(crate) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.millis().saturating_sub(since)),
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Runs `work` on the store; it is away while the log recovers from an error.
@@ -67,6 +90,12 @@ impl Shared {
         // The old one goes first: it holds sled's lock.
         *place = None;
         *place = store;
+    }
+
+    /// Keeps the store from everybody, as a disk does that hangs.
+    #[cfg(test)]
+    pub(crate) fn hold_store(&self) -> impl Sized + '_ {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stats(&self) -> LogStats {

@@ -119,10 +119,7 @@ pub(crate) fn campaign(
 /// Runs the command on many seeds.
 pub(super) fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
     let seeds = range(text)?;
-    let threads = match args.threads {
-        Some(threads) => usize::try_from(threads)?,
-        None => std::thread::available_parallelism()?.get(),
-    };
+    let threads = args.threads();
     let bar = bar(seeds.1 - seeds.0);
     let made = campaign(
         seeds,

@@ -1,7 +1,7 @@
 //! Standing for election: pre-vote, plan, freeze, votes, promotion (E1, E2, E5 to E10).
 
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, decided, guard_said, heard, is_frozen};
-use crate::core::{BootNanos, MemberId, Nanos, Term};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FollowOutcome, GuardReport, LeaseAsk, Message, NoElection,
     Observation, OperatorRequest, Position, Refusal, Roster, Unelectable, Verdict, VoteAsk,
@@ -241,6 +241,7 @@ impl Promoter {
         }
         match observation {
             Observation::HeartbeatDue { .. } => {
+                self.go_on_as_before(out);
                 self.adopt_first(out);
                 self.open(out);
                 self.stand_above(out);
@@ -269,7 +270,7 @@ impl Promoter {
                 Message::VoteGranted(_) => self.win(out),
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
-                Message::LeaseReleased { .. } => self.plan_anew(out),
+                Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.plan_anew(out),
                 Message::AdoptionRequested => self.adopt_by_name(out),
                 _ => {}
             },
@@ -286,6 +287,9 @@ impl Promoter {
                 self.ask_as_primary(*term, *kind, out);
             }
             Decision::FreezeRefused { to, .. } if *to == me => self.ask_for_votes(out),
+            Decision::ElectionAbandoned { term: Some(term), .. }
+            | Decision::CandidacyYielded { term, .. }
+            | Decision::CatchUpOrdered { term, .. } => self.close_candidacy(*term, out),
             Decision::VoteGranted { candidate, .. } if *candidate == me => self.win(out),
             Decision::VoteRefused { candidate, .. } if *candidate == me => self.lose(out),
             Decision::ElectionWon { term, kind, .. } => {
@@ -304,6 +308,15 @@ impl Promoter {
 
     pub(super) fn abandon(&self, term: Option<Term>, why: NoElection, out: &mut Vec<Event>) {
         out.push(decided(Decision::ElectionAbandoned { term, why }));
+    }
+
+    /// L8, for a candidacy: whoever promised with its vote need not wait it out. Not while a lease is held:
+    /// its grants are the same members' promises (E9).
+    fn close_candidacy(&self, term: Term, out: &mut Vec<Event>) {
+        if self.ledger.tenure.is_none() {
+            let nonce = self.ledger.process.nonce;
+            out.push(decided(Decision::CandidacyClosed { term, nonce }));
+        }
     }
 
     fn under_way(&self) -> Option<Option<Term>> {
@@ -343,7 +356,7 @@ impl Promoter {
 
     fn stand(&self, out: &mut Vec<Event>) {
         let Phase::Planned { at, .. } = &self.phase else { return };
-        if self.now() < *at {
+        if self.now() < *at && !planted(Plant::DeadlineActsEarly) {
             return;
         }
         if let Err(why) = self.ability_to_stand() {
@@ -450,8 +463,9 @@ impl Promoter {
     }
 
     fn win(&self, out: &mut Vec<Event>) {
-        let Phase::Standing { ask, kind, granted, .. } = &self.phase else { return };
-        if self.fencing {
+        let Phase::Standing { ask, kind, granted, ends_at, .. } = &self.phase else { return };
+        // A vote that comes late may meet one that its voter forgot (M1).
+        if self.fencing || self.now() >= *ends_at {
             return;
         }
         let voters: Vec<MemberId> = granted.iter().copied().filter(|m| self.settings().votes(*m)).collect();
@@ -510,7 +524,7 @@ impl Promoter {
 
     fn end_candidacy(&self, out: &mut Vec<Event>) {
         if let Phase::Standing { ask, granted, refused, ends_at, .. } = &self.phase
-            && self.now() >= *ends_at
+            && (self.now() >= *ends_at || planted(Plant::DeadlineActsEarly))
         {
             self.give_up(ask, granted, refused, out);
         }
@@ -544,5 +558,9 @@ pub(super) fn precedes(
     other_position: Option<Position>,
     other_priority: u32,
 ) -> bool {
+    if planted(Plant::TimelineIgnored) {
+        let (one_lsn, other_lsn) = (one_position.map(|p| p.lsn), other_position.map(|p| p.lsn));
+        return (one_lsn, one_priority, Reverse(one)) > (other_lsn, other_priority, Reverse(other));
+    }
     (one_position, one_priority, Reverse(one)) > (other_position, other_priority, Reverse(other))
 }
