@@ -2,7 +2,8 @@
 
 use pgfo::cluster::Scenario;
 use pgfo::core::{
-    BootId, BootNanos, CORE_REVISION, Incarnation, Lsn, MemberId, Nanos, Role, SystemId, Term, Timeline, roles,
+    BootId, BootNanos, CORE_REVISION, Incarnation, Lsn, MemberId, Nanos, Role, SystemId, Term, Timeline,
+    roles,
 };
 use pgfo::events::{
     Actor, Announcement, Answer, CandidacyKind, Decision, Event, FlushedMark, FreezeOutcome, GuardReport,
@@ -107,7 +108,12 @@ impl Member {
         self.see(Observation::MessageReceived { from, sent_by: Seq(1), message })
     }
 
-    fn hear_heartbeat(&mut self, from: MemberId, announced: Option<Announcement>, roster: u32) -> Vec<Decision> {
+    fn hear_heartbeat(
+        &mut self,
+        from: MemberId,
+        announced: Option<Announcement>,
+        roster: u32,
+    ) -> Vec<Decision> {
         let witness = self.settings.is_witness(from);
         let state = PostgresState {
             alive: true,
@@ -207,7 +213,8 @@ fn a_candidacy_that_is_given_up_frees_whoever_voted_for_that_very_process() {
     w.a_confirms_down();
     assert!(voted(&w.hear(B, vote_ask(B, 2))));
     let refused = |d: &[Decision]| {
-        let stands = |d: &Decision| matches!(d, Decision::VoteRefused { why: Refusal::PromiseStands { .. }, .. });
+        let stands =
+            |d: &Decision| matches!(d, Decision::VoteRefused { why: Refusal::PromiseStands { .. }, .. });
         d.iter().any(stands)
     };
     assert!(refused(&w.hear(A, vote_ask(A, 3))));

@@ -391,8 +391,10 @@ impl Voter {
                 None => Ballot::Wait,
                 Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
                 Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
-                Some(FreezeOutcome::Frozen { lsn, settled, system_id }
-                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. }) => {
+                Some(
+                    FreezeOutcome::Frozen { lsn, settled, system_id }
+                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. },
+                ) => {
                     let foreign = l.system_id().is_some_and(|id| id != *system_id);
                     match *lsn {
                         _ if !settled => Ballot::Refuse(Refusal::Unsettled),

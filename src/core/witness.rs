@@ -33,8 +33,11 @@ impl Witness {
             l.lease_stands().then_some(l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
         // E8: flushed, then told. The verdict is about that announcement.
         let announced = l.told().copied();
-        let verdict =
-            if announced.map(|a| a.term) == l.announced().map(|a| a.term) { l.verdict } else { Verdict::Unknown };
+        let verdict = if announced.map(|a| a.term) == l.announced().map(|a| a.term) {
+            l.verdict
+        } else {
+            Verdict::Unknown
+        };
         Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
             announced,
             verdict,

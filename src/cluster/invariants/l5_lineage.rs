@@ -77,9 +77,11 @@ impl Lineages {
         let node = world.node(winner);
         let Some(tip) = node.postgres.as_ref().map(|p| p.branch) else { return Ok(()) };
         let blocking = Quorum::of(&node.settings).blocking();
-        let kept = self.0.range(..term).rev().find(|(_, a)| {
-            a.granted.iter().filter(|m| node.settings.votes(**m)).count() >= blocking
-        });
+        let kept = self
+            .0
+            .range(..term)
+            .rev()
+            .find(|(_, a)| a.granted.iter().filter(|m| node.settings.votes(**m)).count() >= blocking);
         match kept {
             Some((t, a)) if world.histories.shared(a.branch, tip).is_none() => Err(format!(
                 "member {} won term {term}, off the history of member {}, whose term {t} was granted by {:?}",

@@ -21,7 +21,9 @@ impl Ledger {
         {
             self.bound_at = record.seq;
         }
-        if let Event::Decided(Decision::AnnouncementAdopted(_) | Decision::PrimaryAnnounced(_)) = &record.event {
+        if let Event::Decided(Decision::AnnouncementAdopted(_) | Decision::PrimaryAnnounced(_)) =
+            &record.event
+        {
             self.winner_at = record.seq;
         }
         if let Event::Decided(Decision::PrimaryAnnounced(_)) = &record.event {
@@ -216,8 +218,7 @@ impl Ledger {
         let Some(vote) = self.voted.filter(|v| v.candidate == candidate && v.ask.term == term) else {
             return;
         };
-        let of_vote =
-            |p: &Promise| p.holder == candidate && p.term == term && p.number == vote.ask.number;
+        let of_vote = |p: &Promise| p.holder == candidate && p.term == term && p.number == vote.ask.number;
         if vote.ask.process.nonce == nonce && self.promise.as_ref().is_some_and(of_vote) {
             self.promise = None;
         }

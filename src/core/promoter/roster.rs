@@ -13,7 +13,9 @@ impl Promoter {
         let Some(p) = &mut self.proposal else { return };
         match heard(observation) {
             // M1: an acceptance is of one content; another proposal may have borne the same number.
-            Some((from, Message::RosterAgreed { roster, voted })) if *roster == p.roster && from != p.member => {
+            Some((from, Message::RosterAgreed { roster, voted }))
+                if *roster == p.roster && from != p.member =>
+            {
                 p.accepted.insert(from, *voted);
             }
             // Revision 1 named the number only.
@@ -30,8 +32,8 @@ impl Promoter {
         let me = self.ledger.me();
         match decision {
             Decision::RosterProposed(roster) => {
-                let again = self.ledger.revision >= 2
-                    && self.proposal.as_ref().is_some_and(|p| p.roster == *roster);
+                let again =
+                    self.ledger.revision >= 2 && self.proposal.as_ref().is_some_and(|p| p.roster == *roster);
                 if let (true, Some(p)) = (again, &mut self.proposal) {
                     p.sent = p.sent.saturating_add(1);
                     return;
