@@ -7,7 +7,8 @@ mod json;
 mod live;
 mod merge;
 mod progress;
-mod text;
+pub(crate) mod text;
+mod what_if;
 
 pub use args::{Bound, ReplayArgs};
 pub use audit::{
@@ -15,9 +16,10 @@ pub use audit::{
     audit_with,
 };
 pub use merge::{Place, Timeline, merge};
+pub use what_if::{Asked, Change, Changes, Happened, Outcomes, Recorded, Side, Value, WhatIfArgs, Worse};
 
 use crate::cli::exit::Exit;
-use crate::events::{Event, LogReader, ReadError};
+use crate::events::{Event, LogReader, ReadError, Record};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -60,6 +62,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When `out` can't be written. A closed pipe is none: whoever reads has seen enough.
 pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Exit> {
+    if args.what_if.is_asked() {
+        return what_if::run_to(args, out, err);
+    }
     let mut logs = Vec::new();
     for path in &args.logs {
         match open_and_audit(path, args) {
@@ -91,16 +96,33 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
 }
 
 fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, ReadError> {
+    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
+    audit_path(path, options, |_| ())
+}
+
+/// Audits the log at `path`, and lets `see` have every record that is read.
+///
+/// # Errors
+/// When there is no log, or it can't be read at all.
+pub(crate) fn audit_path(
+    path: &std::path::Path,
+    options: AuditOptions,
+    mut see: impl FnMut(&Record),
+) -> Result<Audit, ReadError> {
     // A live log is held by its daemon, which hands out a consistent copy.
     let live = live::copy(path);
     let reader = LogReader::<Event>::open(live.as_ref().map_or(path, live::Copy::path))?;
-    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
     let progress = progress::Progress::of(path, reader.count_hint());
-    Ok(audit_reader(progress.watch(reader), options))
+    let records = progress.watch(reader).inspect(|item| {
+        if let Ok(record) = item {
+            see(record);
+        }
+    });
+    Ok(audit_reader(records, options))
 }
 
-fn same_cluster(logs: &[Log]) -> Result<(), OtherCluster> {
-    let named: Vec<(&Log, &str)> = logs.iter().filter_map(|l| Some((l, l.audit.cluster()?))).collect();
+pub(crate) fn same_cluster<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Result<(), OtherCluster> {
+    let named: Vec<(&Log, &str)> = logs.into_iter().filter_map(|l| Some((l, l.audit.cluster()?))).collect();
     let Some((first, one)) = named.first() else { return Ok(()) };
     match named.iter().find(|(_, cluster)| cluster != one) {
         None => Ok(()),
@@ -115,8 +137,8 @@ fn same_cluster(logs: &[Log]) -> Result<(), OtherCluster> {
 
 /// Returns the worst verdict's code: unreadable, then diverged, then diverged from another revision.
 #[must_use]
-pub fn worst(logs: &[Log]) -> Exit {
-    let found: Vec<Exit> = logs.iter().map(|log| log.audit.verdict().exit()).collect();
+pub fn worst<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Exit {
+    let found: Vec<Exit> = logs.into_iter().map(|log| log.audit.verdict().exit()).collect();
     [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision]
         .into_iter()
         .find(|exit| found.contains(exit))

@@ -8,7 +8,7 @@ use super::postgres::{Fit, Postgres, Process, Receiver};
 use super::queue::{Event, Happening, Run};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Lsn, MemberId, Nanos, Term};
+use crate::core::{Lsn, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{FenceOutcome, GuardReport, PromotionOutcome};
 use pgfo_replay::BootNanos;
 
@@ -32,6 +32,9 @@ impl World {
     }
 
     pub(super) fn guard_deadline(&mut self, id: MemberId, run: Run, until: BootNanos) {
+        if planted(Plant::WritesWithoutLease) || planted(Plant::GuardForgets) {
+            return;
+        }
         let guard = &self.node(id).guard;
         if guard.run == run && matches!(guard.state, GuardState::Armed { until: u, .. } if u == until) {
             self.fence(id, true);
@@ -159,7 +162,7 @@ impl World {
             node.start_queued = true;
             return self.queue.at(at, Event::StartPostgres(id));
         }
-        if !p.signal && marked && !leased {
+        if !p.signal && marked && !leased && !planted(Plant::StartsUnsealed) {
             p.signal = true;
         }
         p.process = Process::Starting;
@@ -307,7 +310,10 @@ impl World {
     /// Clients write to every PostgreSQL that lets them.
     pub(super) fn write(&mut self) {
         let number = self.fresh();
-        for id in self.writers() {
+        for id in self.scenario.ids() {
+            if !self.node(id).writes(self.now()) {
+                continue;
+            }
             let bytes = self.draws.draw(Domain::Write, &[u64::from(id.0), number]).between(64, 16_384);
             if let Some(p) = self.node_mut(id).postgres.as_mut() {
                 p.lsn = Lsn(p.lsn.0 + bytes);

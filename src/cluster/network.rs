@@ -15,6 +15,8 @@ pub struct Network {
     pub duplicate: (u64, SimNanos),
     /// Extra delay in milliseconds at most, and until when.
     pub delay: (u64, SimNanos),
+    /// Extra delay of all that a member says, and until when.
+    slow: Vec<(Nanos, SimNanos)>,
 }
 
 fn index(member: MemberId) -> usize {
@@ -33,6 +35,7 @@ impl Network {
             loss: never,
             duplicate: never,
             delay: never,
+            slow: vec![(Nanos(0), SimNanos(0)); members],
         }
     }
 
@@ -43,6 +46,11 @@ impl Network {
         }
         let count = &mut self.cuts[index(from)][index(to)];
         *count = if cut { *count + 1 } else { count.saturating_sub(1) };
+    }
+
+    /// Makes all that a member says take longer, until then.
+    pub fn slow(&mut self, member: MemberId, by: Nanos, until: SimNanos) {
+        self.slow[index(member)] = (by, until);
     }
 
     /// Returns whether what leaves one reaches the other.
@@ -72,7 +80,9 @@ impl Network {
         // One in a hundred takes ten times as long: the tail is what time-outs meet.
         let usual = if draw.again().happens(10) { usual * 10 } else { usual };
         let extra = if now < self.delay.1 { draw.again().again().below(self.delay.0 * 1_000_000) } else { 0 };
-        Nanos(usual + extra)
+        let (by, until) = self.slow[index(from)];
+        let slow = if now < until { by.0 } else { 0 };
+        Nanos(usual + extra + slow)
     }
 
     /// Returns how many copies of a message arrive.

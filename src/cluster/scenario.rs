@@ -1,7 +1,7 @@
 //! Scenarios: a cluster, its configuration and its faults, as data. A scenario file is this, as JSON.
 
 use super::time::SimNanos;
-use crate::core::{MemberId, Nanos};
+use crate::core::{MemberId, Nanos, Plant};
 use crate::events::{Fencing, MemberSettings, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,8 @@ pub enum Fault {
     FreezeUnobserved { member: MemberId, for_ms: u64 },
     /// The fence leaves a process behind at its first pass.
     StubbornBackend { member: MemberId, for_ms: u64 },
+    /// Everything that this member says takes this much longer.
+    SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
 }
@@ -192,6 +194,9 @@ pub struct Scenario {
     pub end_at_ms: u64,
     /// Whether V1 and V2 are promised here (PROTOCOL.md, "Liveness is promised when").
     pub live: bool,
+    /// The bug that is planted in every member; only in builds that know planted bugs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planted: Option<Plant>,
 }
 
 impl Default for Scenario {
@@ -210,6 +215,7 @@ impl Default for Scenario {
             heal_at_ms: 30_000,
             end_at_ms: 60_000,
             live: true,
+            planted: None,
         }
     }
 }
@@ -266,6 +272,13 @@ impl Scenario {
 }
 
 impl Fault {
+    /// Returns the name of its kind, as scenario files have it.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split([' ', '(']).next().unwrap_or_default().to_owned()
+    }
+
     /// Returns how long it lasts, in milliseconds; 0 for one that strikes once.
     #[must_use]
     pub const fn length_ms(&self) -> u64 {
@@ -286,6 +299,7 @@ impl Fault {
             | Self::Duplicate { for_ms, .. }
             | Self::Delay { for_ms, .. }
             | Self::SlowDisk { for_ms, .. }
+            | Self::SlowMember { for_ms, .. }
             | Self::DiskFull { for_ms, .. }
             | Self::Promotion { for_ms, .. }
             | Self::FreezeUnobserved { for_ms, .. }

@@ -118,6 +118,22 @@ impl Config {
     }
 }
 
+/// Reads a duration such as `300ms`, as the configuration file spells it.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn read_duration(text: &str) -> Result<crate::core::Nanos, String> {
+    units::parse_duration(text).map_err(|fault| format!("{}: {}", fault.problem, fault.remedy))
+}
+
+/// Reads a size such as `16MB`, as the configuration file spells it.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn read_size(text: &str) -> Result<ByteCount, String> {
+    units::parse_size(text).map_err(|fault| format!("{}: {}", fault.problem, fault.remedy))
+}
+
 fn about_file(path: &Path, fault: Fault) -> ConfigErrors {
     ConfigErrors(vec![ConfigError(Finding {
         file: path.to_path_buf(),

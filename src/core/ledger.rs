@@ -6,13 +6,14 @@
 
 mod folding;
 
-use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term, Timeline};
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, Timeline, planted};
 use crate::events::{
     Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Frozen, Heartbeat, LeaseAsk, Lineage,
     PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Refusal, Roster, Settings, Unelectable,
     Verdict,
 };
 use pgfo_replay::Seq;
+use std::sync::Arc;
 
 /// Heartbeats older than this many intervals tell nothing of the present.
 const HEARTBEAT_FRESH_INTERVALS: u64 = 3;
@@ -94,7 +95,7 @@ pub struct Peer {
     /// Its process, as its handshake named it.
     pub process: Option<ProcessIdentity>,
     /// Its last heartbeat.
-    pub heartbeat: Option<Heartbeat>,
+    pub heartbeat: Option<Arc<Heartbeat>>,
     /// When it was heard.
     pub heard_at: BootNanos,
     /// Its last verdict, and about which term.
@@ -260,7 +261,8 @@ impl Ledger {
     /// nobody need fence (M3).
     #[must_use]
     pub fn pause_protects(&self) -> bool {
-        self.paused.is_some_and(|p| p.primary == self.me() && self.pause_confirmed == Some(p))
+        let confirmed = |p| self.pause_confirmed == Some(p) || planted(Plant::PauseUnconfirmed);
+        self.paused.is_some_and(|p| p.primary == self.me() && confirmed(p))
     }
 
     /// Returns the number for the next pause: it grows within this member's log, restarts included.
@@ -286,7 +288,14 @@ impl Ledger {
     /// Returns the quorum sizes.
     #[must_use]
     pub fn quorum(&self) -> Quorum {
-        Quorum::of(&self.settings)
+        let quorum = Quorum::of(&self.settings);
+        if planted(Plant::SeatLeftOut) {
+            return Quorum { voters: quorum.voters - 1 };
+        }
+        if planted(Plant::QuorumOfVisible) {
+            return Quorum { voters: 1 + self.peers.iter().filter(|p| p.connected).count() };
+        }
+        quorum
     }
 
     /// Returns the highest term this member voted, froze or knows a winner in.
@@ -326,7 +335,7 @@ impl Ledger {
         if !peer.connected || self.now.nanos_since(peer.heard_at) > oldest {
             return None;
         }
-        peer.heartbeat.as_ref()
+        peer.heartbeat.as_deref()
     }
 
     /// Returns whether a member's heartbeat was heard since this process started: it tells how far the
@@ -380,6 +389,9 @@ impl Ledger {
     /// nothing to be registered in.
     #[must_use]
     pub fn registered(&self) -> bool {
+        if planted(Plant::ForgetfulVotes) {
+            return true;
+        }
         !self.forgetful
             && (self.before_rosters()
                 || self.roster.incarnations.get(usize::from(self.me().0)).copied().flatten()
@@ -389,7 +401,8 @@ impl Ledger {
     /// Returns whether a peer's log is the registered one.
     #[must_use]
     pub fn peer_registered(&self, member: MemberId, process: &ProcessIdentity) -> bool {
-        self.before_rosters()
+        planted(Plant::ForgetfulVotes)
+            || self.before_rosters()
             || self.roster.incarnations.get(usize::from(member.0)).copied().flatten()
                 == Some(process.incarnation)
     }
@@ -423,7 +436,7 @@ impl Ledger {
         if self.quarantined {
             return Err(Refusal::Quarantined);
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
             return Err(Refusal::Paused);
         }
         if self.silence_left() > Nanos(0) {
@@ -445,6 +458,9 @@ impl Ledger {
     /// started, or replay has reached the end of local WAL.
     #[must_use]
     pub fn settled(&self) -> bool {
+        if planted(Plant::UnsettledCounts) {
+            return self.answer().is_some();
+        }
         self.answer()
             .is_some_and(|a| self.local.receiver_ran_in == Some(a.postmaster_started) || a.waits_for_wal)
     }
@@ -463,6 +479,9 @@ impl Ledger {
     #[must_use]
     pub fn frozen_position(&self, term: Term) -> Option<Position> {
         let freeze = self.freeze.as_ref().filter(|f| f.term >= term)?;
+        if planted(Plant::PreVotePositionCounts) {
+            return self.rough_position();
+        }
         match freeze.outcome.as_ref()?.frozen()? {
             Frozen { lsn: Some(lsn), settled: true, timeline, .. } if !self.diverged() => {
                 Some(Position { lineage: self.lineage_on(timeline)?, lsn })
@@ -496,6 +515,9 @@ impl Ledger {
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
     #[must_use]
     pub fn diverged(&self) -> bool {
+        if planted(Plant::DivergedFollows) {
+            return false;
+        }
         if self.strayed || self.on_unknown_timeline() {
             return true;
         }
@@ -545,7 +567,7 @@ impl Ledger {
         if self.settings.priority == 0 {
             return Err(Unelectable::PriorityZero);
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
             return Err(Unelectable::Paused);
         }
         if self.log_stalled {

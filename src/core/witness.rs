@@ -7,6 +7,7 @@ use crate::events::{
     Record, Refusal, Settings, Testimony, Verdict,
 };
 use pgfo_replay::Machine;
+use std::sync::Arc;
 
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ impl Witness {
         } else {
             Verdict::Unknown
         };
-        Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
+        Event::Decided(Decision::HeartbeatSent(Arc::new(Heartbeat {
             announced,
             verdict,
             term_seen: l.term_seen(),

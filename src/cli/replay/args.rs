@@ -30,6 +30,9 @@ pub struct ReplayArgs {
     /// Print the verdict only.
     #[arg(long)]
     pub quiet: bool,
+    /// What if it had been configured otherwise.
+    #[command(flatten)]
+    pub what_if: super::WhatIfArgs,
 }
 
 /// An end of the part of the story to tell.

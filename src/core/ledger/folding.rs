@@ -1,12 +1,13 @@
 //! How the ledger folds records. The meaning of an old event never changes here.
 
 use super::{Freeze, HISTORY_MAX, Lease, Ledger, Local, Peer, Promise, Vote};
-use crate::core::{BootNanos, MemberId, Nanos, Term};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     Announcement, Decision, Event, FenceReason, FollowOutcome, FreezeOutcome, Message, Observation,
     ProbeReport, Record, Roster, Verdict,
 };
 use pgfo_replay::Seq;
+use std::sync::Arc;
 
 impl Ledger {
     /// Folds one record.
@@ -85,7 +86,8 @@ impl Ledger {
                     &mut outcome
                 {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
-                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started);
+                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
+                        || planted(Plant::UnsettledCounts);
                 }
                 if let Some(f) = self.freeze.as_mut().filter(|f| f.term == *term) {
                     f.outcome = Some(outcome);
@@ -99,6 +101,10 @@ impl Ledger {
                         if let Some(a) = &mut self.local.answer {
                             a.in_recovery = false;
                         }
+                    }
+                    PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
+                        self.promotion_failed_at = Some(self.now);
+                        self.promotion_ordered = self.promotion_ordered.filter(|t| t != term);
                     }
                     PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
                         self.promotion_failed_at = Some(self.now);
@@ -141,6 +147,13 @@ impl Ledger {
         self.revision = start.core_revision;
         let owed = if self.revision >= 2 { self.silence_owed } else { Nanos(0) };
         self.silent_until = self.now.plus_nanos(self.promise_longest.max(owed).0);
+        if planted(Plant::VotesAfterRestart) {
+            self.silent_until = self.now;
+        }
+        if planted(Plant::VoteForgotten) {
+            self.voted = None;
+            self.term_frozen = Term(0);
+        }
         if let Some(p) = &mut self.promise {
             p.until = self.silent_until;
         }
@@ -192,7 +205,7 @@ impl Ledger {
                 if let (Some(a), Some(lsn)) = (h.announced.filter(|a| a.primary == from), writes) {
                     self.primary_lsn = Some((a.term, lsn));
                 }
-                peer.heartbeat = Some((**h).clone());
+                peer.heartbeat = Some(Arc::clone(h));
             }
             Message::Testified(t) => {
                 peer.heard_at = self.now;
@@ -207,7 +220,11 @@ impl Ledger {
     /// L8: only a promise of that term, with no later number, is cleared.
     fn release(&mut self, holder: MemberId, term: Term, last_number: u64) {
         self.released = self.released.max(term);
-        if self.promise.is_some_and(|p| p.holder == holder && p.term == term && p.number <= last_number) {
+        let any = planted(Plant::ReleaseClearsAny);
+        if self
+            .promise
+            .is_some_and(|p| p.holder == holder && (any || p.term == term && p.number <= last_number))
+        {
             self.promise = None;
         }
     }
@@ -277,7 +294,7 @@ impl Ledger {
             }
             Decision::LeaseReleased { term, last_number } => {
                 self.release(self.settings.me, *term, *last_number);
-                if self.tenure == Some(*term) {
+                if self.tenure == Some(*term) && !planted(Plant::TenureOutlivesRelease) {
                     self.tenure = None;
                     self.lease = None;
                 }

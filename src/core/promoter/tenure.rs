@@ -2,7 +2,7 @@
 //! orderly end of its daemon.
 
 use super::{PAUSE_HEARTBEATS, Pausing, Phase, Promoter, decided, guard_said, heard};
-use crate::core::{BootNanos, MemberId, Nanos, Term, kth_largest};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
 use crate::events::{
     Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, OperatorRequest,
     PauseId, PromotionOutcome, Verdict,
@@ -85,7 +85,10 @@ impl Promoter {
         if !of_tenure || !self.is_own_echo(echo) || !self.settings().votes(from) {
             return;
         }
-        let until = Self::counts_until(echo);
+        let mut until = Self::counts_until(echo);
+        if planted(Plant::LeaseFromReceipt) {
+            until = self.now().plus_nanos(until.nanos_since(echo.sent_at));
+        }
         if let Some(grant) = self.grants.get_mut(usize::from(from.0)) {
             *grant = (*grant).max(until);
         }
@@ -97,13 +100,12 @@ impl Promoter {
         let blocking = self.ledger.quorum().blocking();
         let own = self.grants.get(usize::from(me.0)).copied().unwrap_or_default();
         if !self.settings().votes(me) {
-            return kth_largest(&self.grants, blocking).filter(|t| t.0 > 0);
+            return kth_largest(self.grants.iter().copied(), blocking).filter(|t| t.0 > 0);
         }
-        let others: Vec<BootNanos> =
-            self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied()).collect();
+        let others = self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied());
         match blocking {
             0 | 1 => Some(own),
-            k => kth_largest(&others, k - 1).map(|t| t.min(own)),
+            k => kth_largest(others, k - 1).map(|t| t.min(own)),
         }
         .filter(|t| t.0 > 0)
     }
@@ -114,7 +116,9 @@ impl Promoter {
         match observation {
             Observation::HeartbeatDue { .. } => self.end_superseded(out),
             Observation::PostmasterGone { .. } => {
-                if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
+                if let Some(term) = self.ledger.tenure.filter(|_| planted(Plant::ConfirmedWithoutScan)) {
+                    out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
+                } else if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
                     let seen_alive = self.ledger.local.report.is_some();
                     let why = if seen_alive { FenceReason::PostmasterGone } else { FenceReason::FoundDown };
                     out.push(decided(Decision::FenceOrdered { term, why }));
@@ -142,6 +146,9 @@ impl Promoter {
             Observation::PromotionCompleted { term, outcome, .. } if self.ledger.tenure == Some(*term) => {
                 match outcome {
                     PromotionOutcome::Promoted { .. } => {}
+                    PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
+                        self.release_or_fence(*term, FenceReason::PromotionFailed, out);
+                    }
                     PromotionOutcome::Vetoed { .. } => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
@@ -270,10 +277,10 @@ impl Promoter {
 
     fn expire(&self, out: &mut Vec<Event>) {
         let Some((term, lease)) = self.ledger.tenure.zip(self.ledger.lease) else { return };
-        if self.now() < lease.until || self.fence_blocked() {
+        if self.now() < lease.until && !planted(Plant::DeadlineActsEarly) || self.fence_blocked() {
             return;
         }
-        if self.ledger.pause_protects() || !self.ledger.leases() {
+        if self.ledger.pause_protects() || !self.ledger.leases() || planted(Plant::WritesWithoutLease) {
             return;
         }
         out.push(decided(Decision::LeaseExpired { term, at: lease.until }));
@@ -286,7 +293,10 @@ impl Promoter {
         if self.fence_blocked() {
             return;
         }
-        let standby = self.ledger.answer().is_some_and(|a| a.in_recovery);
+        let standby = match planted(Plant::ReleasedThoughWritable) {
+            true => !self.ledger.is_writable(),
+            false => self.ledger.answer().is_some_and(|a| a.in_recovery),
+        };
         if standby && self.ledger.promotion_ordered != Some(term) && !self.repeated {
             out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
         } else {
@@ -315,7 +325,8 @@ impl Promoter {
         if !self.ledger.is_writable() || !has_history || self.fence_blocked() || !self.ledger.leases() {
             return;
         }
-        if self.ledger.pause_protects() || self.ledger.lease_stands() || self.waits_for_guard() {
+        let stands = self.ledger.lease_stands() || planted(Plant::WritesWithoutLease);
+        if self.ledger.pause_protects() || stands || self.waits_for_guard() {
             return;
         }
         let term = self.ledger.tenure.unwrap_or_default();
