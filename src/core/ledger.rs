@@ -5,6 +5,7 @@
 //! binding parts (votes, promises, rosters, announcements) are not.
 
 mod folding;
+mod projection;
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
 use crate::events::{
@@ -87,7 +88,7 @@ pub struct Local {
 }
 
 /// A peer, as last heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// Whether a connection stands.
     pub connected: bool,
@@ -104,7 +105,7 @@ pub struct Peer {
 }
 
 /// What one member knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
     /// The effective settings.
     pub settings: Settings,
