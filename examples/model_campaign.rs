@@ -4,18 +4,28 @@
 mod model_support;
 
 use model_support::{bounds, explore};
-use pgfo::cluster::model::{Bounds, ClusterModel};
+use pgfo::cluster::model::{ClusterModel, Start};
 use std::num::NonZeroUsize;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let max: usize = args.first().and_then(|a| a.parse().ok()).unwrap_or(1_000_000);
-    let n = |i: usize, d: u64| -> u64 { args.get(i).and_then(|a| a.parse().ok()).unwrap_or(d) };
-    let b = Bounds {
-        terms: n(1, 2), crashes: n(2, 0) as u8, deaths: n(3, 1) as u8, ticks: n(4, 0) as u8,
-        candidates: n(5, 6) as u8, blind: n(6, 0) as u8, mortal: n(7, 255) as u8, writes: n(8,0) as u8,
-        promotion_faults: n(9,0) as u8, log_losses: n(10,0) as u8,
-        ..bounds("try")
-    };
-    explore(ClusterModel::new(b), &["a standby was elected", "two elections were won", "a standby was promoted", "two members stood in one term", "a vote was refused", "a voter restarted after its vote", "a member came back without what it had not flushed", "the guard fenced at the lease's end", "a tenure was released", "a standby followed the winner"], NonZeroUsize::new(max)).tell();
+    let mut b = bounds("try");
+    let mut max = 1_000_000;
+    for arg in std::env::args().skip(1) {
+        let (key, value) = arg.split_once('=').unwrap();
+        let n: u8 = value.parse().unwrap_or(0);
+        match key {
+            "start" => b.start = match value { "killed" => Start::Killed, "cut" => Start::CutOff, _ => Start::Adopted },
+            "data" => b.data = n, "witnesses" => b.witnesses = n, "terms" => b.terms = u64::from(n),
+            "candidates" => b.candidates = n, "blind" => b.blind = n, "mortal" => b.mortal = n,
+            "crashes" => b.crashes = n, "hosts" => b.hosts = n > 0, "log_losses" => b.log_losses = n,
+            "deaths" => b.deaths = n, "starts" => b.starts = n, "ticks" => b.ticks = n, "writes" => b.writes = n,
+            "faults" => b.promotion_faults = n, "beats" => b.beats = n, "beating" => b.beating = n,
+            "once" => b.answers_at_once = n > 0, "gossip" => b.gossip = n > 0, "sight" => b.sight = n > 0,
+            "behind" => b.behind = value.split(',').map(|v| v.parse().unwrap()).collect(),
+            "rates" => b.rates = value.split(',').map(|v| v.parse().unwrap()).collect(),
+            "max" => max = value.parse().unwrap(),
+            _ => panic!("{key}"),
+        }
+    }
+    explore(ClusterModel::new(b), &["a standby was elected", "two elections were won", "a standby was promoted", "two members stood in one term", "a vote was refused", "a voter restarted after its vote", "a member came back without what it had not flushed", "the guard fenced at the lease's end", "a tenure was released", "a standby followed the winner", "a promotion's outcome was not known", "a forgetful member was refused or refused"], NonZeroUsize::new(max)).tell();
 }

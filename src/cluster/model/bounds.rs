@@ -3,11 +3,26 @@
 use crate::core::{MemberId, Nanos};
 use crate::events::{Fencing, MemberSettings, Settings};
 
+/// Where a model begins. What came before went as it should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The primary leads and everybody sees it; its lease was just granted.
+    #[default]
+    Adopted,
+    /// The primary's postmaster died; its daemon fenced, confirmed and released, and everybody heard.
+    Killed,
+    /// Nobody else sees the primary since its lease ran out; its guard has fenced it, which its daemon is yet
+    /// to notice.
+    CutOff,
+}
+
 /// The bounds of a model. Within them it is explored without gaps.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// What it is about, for people.
     pub name: &'static str,
+    /// Where it begins.
+    pub start: Start,
     /// Members with PostgreSQL; the first is the primary of term 1.
     pub data: u8,
     /// Members without.
@@ -38,6 +53,10 @@ pub struct Bounds {
     pub promotion_faults: u8,
     /// Heartbeats of each member between two steps of the clock.
     pub beats: u8,
+    /// Members whose heartbeat falls due, as bits.
+    pub beating: u8,
+    /// Whether a pre-vote is answered by all at once, or by each in its turn or not at all.
+    pub answers_at_once: bool,
     /// Whether members hear each other's heartbeats again and again, or only after a restart.
     pub gossip: bool,
     /// Whether who lost sight of the primary may see it again.
@@ -52,6 +71,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             name: "",
+            start: Start::Adopted,
             data: 3,
             witnesses: 1,
             terms: 3,
@@ -67,6 +87,8 @@ impl Default for Bounds {
             writes: 0,
             promotion_faults: 0,
             beats: 1,
+            beating: 0xFF,
+            answers_at_once: true,
             gossip: false,
             sight: false,
             rates: Vec::new(),

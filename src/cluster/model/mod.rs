@@ -14,7 +14,7 @@ mod prelude;
 mod state;
 mod steps;
 
-pub use bounds::Bounds;
+pub use bounds::{Bounds, Start};
 pub use judge::{INVARIANTS, Marks};
 pub use moves::Action;
 pub use state::{Envelope, Ghosts, Host, State};

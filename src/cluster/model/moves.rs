@@ -35,6 +35,8 @@ pub enum Action {
     Hears(MemberId, MemberId),
     /// A member's pre-vote is answered by another.
     IsAnswered(MemberId, MemberId),
+    /// A member's pre-vote is answered by all others.
+    IsAnsweredByAll(MemberId),
     /// A member's probes of the primary fail, massages too.
     LosesSight(MemberId),
     /// A member's probe of the primary is answered.
@@ -84,16 +86,19 @@ impl ClusterModel {
             out.extend(
                 host.mind.deadlines.iter().filter(|d| d.1 <= boot).map(|d| Action::Deadline(id, d.0)),
             );
-            if host.beats.0 < s.now || host.beats.1 < b.beats {
+            if Bounds::within(b.beating, id) && (host.beats.0 < s.now || host.beats.1 < b.beats) {
                 out.push(Action::Beats(id));
             }
             for from in b.ids().filter(|f| *f != id) {
                 if b.gossip || !l.heard_from(from) {
                     out.push(Action::Hears(id, from));
                 }
-                if host.asking.is_some() {
+                if host.asking.is_some() && !b.answers_at_once {
                     out.push(Action::IsAnswered(id, from));
                 }
+            }
+            if host.asking.is_some() && b.answers_at_once {
+                out.push(Action::IsAnsweredByAll(id));
             }
             let target = l.primary().unwrap_or(primary);
             if Bounds::within(b.blind, id) && target != id && !l.verdict.is_down() {
@@ -111,7 +116,10 @@ impl ClusterModel {
                 }
             }
             if let Some(p) = host.postgres {
-                out.push(Action::LooksAtOwn(id));
+                // One that would see what it saw last time need not look again.
+                if l.local.answer != p.up.then(|| p.answer(&s.lines)) {
+                    out.push(Action::LooksAtOwn(id));
+                }
                 if p.receiver.is_some() {
                     out.push(Action::Streams(id));
                 }
@@ -173,6 +181,11 @@ impl ClusterModel {
                 }
             }
             Action::IsAnswered(id, by) => self.answer(s, *id, *by),
+            Action::IsAnsweredByAll(id) => {
+                for by in self.bounds.ids().filter(|b| b != id) {
+                    self.answer(s, *id, by);
+                }
+            }
             Action::LosesSight(id) => {
                 let target = s.hosts[usize::from(id.0)].mind.ledger().primary().unwrap_or(MemberId(0));
                 let report = ProbeReport::Failed(ProbeFailure::TimedOut);
@@ -474,7 +487,7 @@ impl ClusterModel {
     }
 
     /// L6: the guard fences at its deadline, whatever the daemon does.
-    fn pass_time(&self, s: &mut State) {
+    pub(super) fn pass_time(&self, s: &mut State) {
         s.now = self.next_moment(s);
         s.spent.ticks += 1;
         s.touched = true;

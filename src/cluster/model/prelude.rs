@@ -2,8 +2,9 @@
 //! fault; then the model lets go of them.
 
 use super::super::guard::Guard;
+use super::bounds::Start;
 use super::moves::Action;
-use super::state::{Ghosts, Host, Line, Network, Postgres, Spent, State};
+use super::state::{Ghosts, Host, Line, Network, Postgres, Spent, State, Task};
 use super::steps::ClusterModel;
 use crate::core::{MemberId, Term};
 use crate::events::Observation;
@@ -13,11 +14,52 @@ use std::collections::BTreeSet;
 /// More rounds than an adoption takes.
 const ROUNDS_MAX: usize = 20;
 
-/// Returns the state just after the adoption.
+/// Returns the state at which the exploration begins.
 ///
 /// # Panics
 /// When the members do not come to agree, or a lease is not granted: then there is nothing to explore.
-pub(super) fn adopted(model: &ClusterModel) -> State {
+pub(super) fn begin(model: &ClusterModel) -> State {
+    let mut s = adopted(model);
+    let primary = MemberId(0);
+    match model.bounds().start {
+        Start::Adopted => return s,
+        Start::Killed => {
+            model.act(&mut s, &Action::PostmasterDies(primary));
+            model.work(&mut s, primary, Task::TellItIsGone);
+            model.work(&mut s, primary, Task::Fence);
+            deliver(model, &mut s);
+        }
+        Start::CutOff => {
+            while s.hosts.iter().any(|h| h.mind.ledger().promise.is_some_and(|p| p.until > model.boot(&s, h.mind.ledger().me()))) {
+                model.pass_time(&mut s);
+            }
+            for id in model.bounds().ids().filter(|id| *id != primary) {
+                model.act(&mut s, &Action::LosesSight(id));
+            }
+        }
+    }
+    s.network = Network::default();
+    s.spent = Spent::default();
+    for host in &mut s.hosts {
+        host.durable = None;
+        host.beats = (0, 0);
+    }
+    assert!(!s.hosts[0].postgres.is_some_and(|p| p.up), "nobody writes any more");
+    s
+}
+
+fn deliver(model: &ClusterModel, s: &mut State) {
+    let mut arrived = s.network.take();
+    while !arrived.is_empty() {
+        for e in arrived {
+            model.receive(s, e.to, e.from, e.message.clone());
+        }
+        arrived = s.network.take();
+    }
+}
+
+/// Returns the state just after the adoption.
+fn adopted(model: &ClusterModel) -> State {
     let bounds = model.bounds();
     let hosts = bounds.ids().map(|id| {
         let data = id.0 < bounds.data;
@@ -91,13 +133,7 @@ fn round(model: &ClusterModel, s: &mut State) {
         if id != MemberId(0) {
             model.act(s, &Action::Sees(id));
         }
-        let mut arrived = s.network.take();
-        while !arrived.is_empty() {
-            for e in arrived {
-                model.receive(s, e.to, e.from, e.message.clone());
-            }
-            arrived = s.network.take();
-        }
+        deliver(model, s);
         let tasks: Vec<_> = s.hosts[usize::from(id.0)].tasks.iter().copied().collect();
         for task in tasks {
             model.work(s, id, task);

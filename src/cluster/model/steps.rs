@@ -4,7 +4,7 @@
 use super::bounds::Bounds;
 use super::mind::{Mind, Thinker};
 use super::moves::Action;
-use super::prelude::adopted;
+use super::prelude::begin;
 use super::state::{Envelope, State, Task};
 use crate::core::{BootNanos, Effect, MemberId, Nanos};
 use crate::events::{Decision, GuardReport, Message, Observation, ProbeKind, ProbeReport};
@@ -22,7 +22,7 @@ pub struct ClusterModel {
 }
 
 impl ClusterModel {
-    /// Makes the model: adopted in term 1, everybody streams, the lease was just granted.
+    /// Makes the model: at its beginning.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self::with(bounds, || {})
@@ -44,7 +44,7 @@ impl ClusterModel {
             beyond: false,
         };
         let mut model = Self { bounds, thinker, first, before_each: Box::new(before_each) };
-        model.first = adopted(&model);
+        model.first = begin(&model);
         model
     }
 
