@@ -1,7 +1,10 @@
 //! `pgfo simulate`: rehearses failures in a simulated cluster, by seed or by scenario file.
 
+mod plant;
+
 use super::exit::Exit;
 use crate::cluster::{Outcome, Scenario, run as play, run_with_story, shrink, swarm};
+use crate::core::PLANTS_BUILT_IN;
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +36,10 @@ pub struct SimulateArgs {
     /// scenario file.
     #[arg(long, conflicts_with = "seeds")]
     pub shrink: bool,
+    /// Plant a bug in every member, or `all`: one after the other. Needs a build with the feature
+    /// `planted-bugs`.
+    #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
+    pub plant: Option<String>,
     /// Threads for many seeds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub threads: u64,
@@ -46,6 +53,9 @@ pub struct SimulateArgs {
 /// # Errors
 /// A range or a file that can't be read.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.plant {
+        return plant::run(args, name);
+    }
     if let Some(text) = &args.seeds {
         return many(args, text);
     }
@@ -62,6 +72,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
             (swarm(seed), format!("pgfo simulate --seed {seed}"))
         }
     };
+    if let Some(plant) = scenario.planted.filter(|_| !PLANTS_BUILT_IN) {
+        bail!("the scenario plants {}: build pgfo with `--features planted-bugs`", plant.name());
+    }
     if args.print_scenario {
         println!("{}", serde_json::to_string_pretty(&scenario)?);
         return Ok(Exit::Ok);

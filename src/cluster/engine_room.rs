@@ -8,7 +8,7 @@ use super::postgres::{Fit, Postgres, Process, Receiver};
 use super::queue::{Event, Happening, Run};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Lsn, MemberId, Nanos, Term};
+use crate::core::{Lsn, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{FenceOutcome, GuardReport, PromotionOutcome};
 use pgfo_replay::BootNanos;
 
@@ -32,6 +32,9 @@ impl World {
     }
 
     pub(super) fn guard_deadline(&mut self, id: MemberId, run: Run, until: BootNanos) {
+        if planted(Plant::WritesWithoutLease) || planted(Plant::GuardForgets) {
+            return;
+        }
         let guard = &self.node(id).guard;
         if guard.run == run && matches!(guard.state, GuardState::Armed { until: u, .. } if u == until) {
             self.fence(id, true);
@@ -159,7 +162,7 @@ impl World {
             node.start_queued = true;
             return self.queue.at(at, Event::StartPostgres(id));
         }
-        if !p.signal && marked && !leased {
+        if !p.signal && marked && !leased && !planted(Plant::StartsUnsealed) {
             p.signal = true;
         }
         p.process = Process::Starting;

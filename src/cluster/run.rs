@@ -5,6 +5,8 @@ use super::invariants::{Invariant, is_live, registry};
 use super::scenario::Scenario;
 use super::time::SimNanos;
 use super::world::World;
+#[cfg(feature = "planted-bugs")]
+use crate::core::Planting;
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub fn run_with_story(scenario: &Scenario) -> (Outcome, World) {
 }
 
 fn play(scenario: &Scenario, story: bool) -> (Outcome, World) {
+    #[cfg(feature = "planted-bugs")]
+    let _planting = Planting::of(scenario.planted);
     let mut world = World::new(scenario.clone());
     world.story = story.then(Vec::new);
     let mut invariants = registry();

@@ -1,7 +1,7 @@
 //! Scenarios: a cluster, its configuration and its faults, as data. A scenario file is this, as JSON.
 
 use super::time::SimNanos;
-use crate::core::{MemberId, Nanos};
+use crate::core::{MemberId, Nanos, Plant};
 use crate::events::{Fencing, MemberSettings, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +192,9 @@ pub struct Scenario {
     pub end_at_ms: u64,
     /// Whether V1 and V2 are promised here (PROTOCOL.md, "Liveness is promised when").
     pub live: bool,
+    /// The bug that is planted in every member; only in builds that know planted bugs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planted: Option<Plant>,
 }
 
 impl Default for Scenario {
@@ -210,6 +213,7 @@ impl Default for Scenario {
             heal_at_ms: 30_000,
             end_at_ms: 60_000,
             live: true,
+            planted: None,
         }
     }
 }

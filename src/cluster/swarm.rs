@@ -51,6 +51,7 @@ pub fn swarm(seed: u64) -> Scenario {
         live: voters > 2 && electable > 1 && electable == data.len(),
         faults,
         members,
+        planted: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! From decisions to deeds: what the hands are to do, and whether it may only be done once the
 //! decision is durable. The one place where this is written; live daemon and simulator share it.
 
-use crate::core::{BootNanos, Lsn, MemberId, Term};
+use crate::core::{BootNanos, Lsn, MemberId, Plant, Term, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Message, Observation, Record, Settings,
 };
@@ -101,6 +101,7 @@ pub fn urgency(event: &Event) -> Urgency {
         };
     };
     match decision {
+        Decision::VoteGranted { .. } if planted(Plant::VoteUnflushed) => Urgency::Overtakes,
         Decision::LeaseGranted { first: false, .. }
         | Decision::LeaseRefused { .. }
         | Decision::LeaseRequested(_)

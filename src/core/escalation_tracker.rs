@@ -1,7 +1,7 @@
 //! The EscalationTracker: one member's verdict about the primary (D1 to D4). It orders heart
 //! massages and says *confirmed down* of its own node only; it never votes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Term};
+use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
 use crate::events::{
     Deadline, Decision, Event, Message, Observation, ProbeFailure, ProbeKind, ProbeReport, Record, Settings,
     Verdict,
@@ -63,7 +63,7 @@ impl EscalationTracker {
                 Class::Down(ProbeReport::Failed(ProbeFailure::OtherSystem(a.system_id)))
             }
             // D1: a PostgreSQL in recovery is down as a primary, else a sealed one vetoes for ever.
-            ProbeReport::Answered(a) if a.in_recovery => {
+            ProbeReport::Answered(a) if a.in_recovery && !planted(Plant::RecoveryIsUp) => {
                 Class::Down(ProbeReport::Failed(ProbeFailure::InRecovery))
             }
             ProbeReport::Answered(a)
@@ -247,6 +247,9 @@ impl Machine for EscalationTracker {
             {
                 let seen = ProbeReport::Failed(ProbeFailure::PostmasterGone);
                 self.change(Verdict::Unreachable, Some(seen), out);
+                if planted(Plant::ConfirmedWithoutScan) {
+                    self.confirm_own(out);
+                }
             }
             Event::Observed(Observation::FenceCompleted(o))
                 if o.nothing_left && (o.sealed || !self.ledger.leases()) =>
@@ -270,7 +273,7 @@ impl Machine for EscalationTracker {
             }
             Event::Observed(Observation::DeadlinePassed(Deadline::MassageDue)) => {
                 if let Some(e) = &self.escalation
-                    && self.ledger.now >= e.next_at
+                    && (self.ledger.now >= e.next_at || planted(Plant::DeadlineActsEarly))
                     && e.ordered < self.massages_needed(e)
                 {
                     self.order_massage(e.ordered + 1, out);

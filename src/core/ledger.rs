@@ -7,7 +7,7 @@
 mod folding;
 mod projection;
 
-use crate::core::{BootNanos, Lsn, MemberId, Nanos, Quorum, Term};
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, planted};
 use crate::events::{
     Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk, Lineage,
     PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Refusal, Roster, Settings, Unelectable,
@@ -233,7 +233,8 @@ impl Ledger {
     /// nobody need fence (M3).
     #[must_use]
     pub fn pause_protects(&self) -> bool {
-        self.paused.is_some_and(|p| p.primary == self.me() && self.pause_confirmed == Some(p))
+        let confirmed = |p| self.pause_confirmed == Some(p) || planted(Plant::PauseUnconfirmed);
+        self.paused.is_some_and(|p| p.primary == self.me() && confirmed(p))
     }
 
     /// Returns the number for the next pause: it grows within this member's log, restarts included.
@@ -259,7 +260,14 @@ impl Ledger {
     /// Returns the quorum sizes.
     #[must_use]
     pub fn quorum(&self) -> Quorum {
-        Quorum::of(&self.settings)
+        let quorum = Quorum::of(&self.settings);
+        if planted(Plant::SeatLeftOut) {
+            return Quorum { voters: quorum.voters - 1 };
+        }
+        if planted(Plant::QuorumOfVisible) {
+            return Quorum { voters: 1 + self.peers.iter().filter(|p| p.connected).count() };
+        }
+        quorum
     }
 
     /// Returns the highest term this member voted, froze or knows a winner in.
@@ -353,6 +361,9 @@ impl Ledger {
     /// nothing to be registered in.
     #[must_use]
     pub fn registered(&self) -> bool {
+        if planted(Plant::ForgetfulVotes) {
+            return true;
+        }
         !self.forgetful
             && (self.before_rosters()
                 || self.roster.incarnations.get(usize::from(self.me().0)).copied().flatten()
@@ -362,7 +373,8 @@ impl Ledger {
     /// Returns whether a peer's log is the registered one.
     #[must_use]
     pub fn peer_registered(&self, member: MemberId, process: &ProcessIdentity) -> bool {
-        self.before_rosters()
+        planted(Plant::ForgetfulVotes)
+            || self.before_rosters()
             || self.roster.incarnations.get(usize::from(member.0)).copied().flatten()
                 == Some(process.incarnation)
     }
@@ -396,7 +408,7 @@ impl Ledger {
         if self.quarantined {
             return Err(Refusal::Quarantined);
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
             return Err(Refusal::Paused);
         }
         if self.silence_left() > Nanos(0) {
@@ -418,6 +430,9 @@ impl Ledger {
     /// started, or replay has reached the end of local WAL.
     #[must_use]
     pub fn settled(&self) -> bool {
+        if planted(Plant::UnsettledCounts) {
+            return self.answer().is_some();
+        }
         self.answer()
             .is_some_and(|a| self.local.receiver_ran_in == Some(a.postmaster_started) || a.waits_for_wal)
     }
@@ -435,6 +450,9 @@ impl Ledger {
     #[must_use]
     pub fn frozen_position(&self, term: Term) -> Option<Position> {
         let freeze = self.freeze.as_ref().filter(|f| f.term >= term)?;
+        if planted(Plant::PreVotePositionCounts) {
+            return self.rough_position();
+        }
         match freeze.outcome {
             Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) if !self.diverged() => {
                 Some(Position { lineage: self.lineage?, lsn })
@@ -446,6 +464,9 @@ impl Ledger {
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
     #[must_use]
     pub fn diverged(&self) -> bool {
+        if planted(Plant::DivergedFollows) {
+            return false;
+        }
         if self.strayed {
             return true;
         }
@@ -495,7 +516,7 @@ impl Ledger {
         if self.settings.priority == 0 {
             return Err(Unelectable::PriorityZero);
         }
-        if self.paused.is_some() {
+        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
             return Err(Unelectable::Paused);
         }
         if self.log_stalled {

@@ -4,6 +4,7 @@
 mod effects;
 mod escalation_tracker;
 mod ledger;
+mod planted;
 mod promoter;
 mod quorum;
 mod roles;
@@ -15,6 +16,9 @@ pub use effects::{Effect, Urgency, effects, urgency};
 pub use escalation_tracker::EscalationTracker;
 pub use ledger::{Freeze, Lease, Ledger, Local, Peer, Promise, Vote};
 pub use pgfo_replay::BootNanos;
+#[cfg(feature = "planted-bugs")]
+pub use planted::Planting;
+pub use planted::{PLANTS_BUILT_IN, Plant, planted};
 pub use promoter::Promoter;
 pub use quorum::{Quorum, kth_largest};
 pub use roles::{CORE_REVISION, Role, role, roles};

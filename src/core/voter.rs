@@ -1,7 +1,7 @@
 //! The Voter: what binds this member. Grants (L1 to L5), freeze promises (E2), votes (E6), pauses
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Term};
+use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Lineage, Message,
     Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
@@ -83,7 +83,15 @@ impl Voter {
 
     /// L1: a shorter request never shortens a promise that stands: its holder still counts on it.
     fn promised_until(&self, to: MemberId, ask: &LeaseAsk) -> BootNanos {
-        let asked = self.ledger.now.plus_nanos(ask.duration.0);
+        let duration = if planted(Plant::OwnDurationPromised) {
+            self.ledger.settings.lease_duration
+        } else {
+            ask.duration
+        };
+        let asked = self.ledger.now.plus_nanos(duration.0);
+        if planted(Plant::PromiseShortened) {
+            return asked;
+        }
         let standing = self.ledger.standing_promise().filter(|p| p.holder == to).map(|p| p.until);
         standing.map_or(asked, |until| until.max(asked))
     }
@@ -91,8 +99,11 @@ impl Voter {
     /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
     /// until that is known to be done.
     fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
+        if planted(Plant::FirstGrantUnflushed) {
+            return false;
+        }
         ask.duration > self.ledger.promise_longest
-            || self.ledger.bound_at > self.ledger.flushed
+            || self.ledger.bound_at > self.ledger.flushed && !planted(Plant::RenewalOvertakesFirst)
             || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
     }
 
@@ -111,17 +122,23 @@ impl Voter {
         if ask.roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
         }
-        if ask.term <= l.released {
+        if ask.term <= l.released && !planted(Plant::TenureOutlivesRelease) {
             return Some(Refusal::Released(l.released));
         }
         // Voted, not merely seen: a failed candidacy must not kill a healthy lease.
-        if let Some(v) = l.voted.filter(|v| v.ask.term > ask.term && v.candidate != from) {
+        if let Some(v) = l.voted.filter(|v| v.ask.term > ask.term && v.candidate != from)
+            && !planted(Plant::GrantsAfterVote)
+        {
             return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
         }
-        if let Some(a) = l.history.iter().find(|a| a.term >= ask.term && a.primary != from) {
+        if let Some(a) = l.history.iter().find(|a| a.term >= ask.term && a.primary != from)
+            && !planted(Plant::GrantsAgainstWinner)
+        {
             return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
         }
-        if let Some(p) = l.standing_promise().filter(|p| p.holder != from) {
+        if let Some(p) = l.standing_promise().filter(|p| p.holder != from)
+            && !planted(Plant::GrantsAgainstPromise)
+        {
             return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
         }
         let promised_to_it = l.promise.is_some_and(|p| p.holder == from);
@@ -164,10 +181,12 @@ impl Voter {
         if roster_number != l.roster.number {
             return Some(Refusal::OtherConfiguration { own: l.roster.number });
         }
-        if let Some(v) = l.voted.filter(|v| v.ask.term >= term) {
+        let any_term = planted(Plant::VotesInOldTerm);
+        let second = |v: &crate::core::Vote| v.ask.term == term && planted(Plant::VotesTwice);
+        if let Some(v) = l.voted.filter(|v| v.ask.term >= term && !second(v) && !any_term) {
             return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
         }
-        if l.term_frozen > term {
+        if l.term_frozen > term && !any_term {
             return Some(Refusal::FrozenForTerm(l.term_frozen));
         }
         if term <= l.released {
@@ -176,7 +195,9 @@ impl Voter {
         if let Some(a) = l.history.iter().find(|a| a.term >= term) {
             return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
         }
-        if let Some(p) = l.standing_promise().filter(|p| p.holder != candidate) {
+        if let Some(p) = l.standing_promise().filter(|p| p.holder != candidate)
+            && !planted(Plant::VotesAgainstPromise)
+        {
             return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
         }
         None
@@ -185,14 +206,21 @@ impl Voter {
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
         // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
         // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter))
-            .or_else(|| (!self.ledger.verdict.is_down()).then_some(Refusal::SeesPrimary(self.ledger.verdict)))
+        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter)).or_else(
+            || {
+                let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
+                sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
+            },
+        )
     }
 
     fn freeze_for(&self, to: MemberId, term: Term, nonce: u64, roster_number: u32, out: &mut Vec<Event>) {
         if let Some(why) = self.refuses_freeze(to, term, roster_number) {
             out.push(Event::Decided(Decision::FreezeRefused { to, nonce, term, why }));
             return;
+        }
+        if planted(Plant::FreezeLeftOut) && to != self.ledger.me() {
+            return out.push(self.report(to, nonce, term, self.ledger.rough_position()));
         }
         out.push(Event::Decided(Decision::FreezePromised { term, candidate: to, nonce }));
         if !self.ledger.settings.has_postgres() {
@@ -218,6 +246,9 @@ impl Voter {
         let Some(freeze) = self.ledger.freeze.as_ref().filter(|f| f.term == term) else { return };
         if freeze.candidate != self.ledger.me() {
             out.push(match &freeze.outcome {
+                Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
+                    self.report(freeze.candidate, freeze.nonce, term, self.ledger.rough_position())
+                }
                 Some(FreezeOutcome::NotObserved { .. }) => Event::Decided(Decision::FreezeRefused {
                     to: freeze.candidate,
                     nonce: freeze.nonce,
@@ -272,7 +303,9 @@ impl Voter {
         let l = &self.ledger;
         if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
             // The reply was lost: the same vote again, unless the promise went to a later holder since.
-            if l.promise.is_none_or(|p| p.holder == from && p.term == ask.ask.term) {
+            if l.promise.is_none_or(|p| p.holder == from && p.term == ask.ask.term)
+                || planted(Plant::RepeatedVoteTakesPromise)
+            {
                 return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
             }
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
@@ -337,12 +370,17 @@ impl Voter {
 
     fn ballot_for_failover(&self, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
-        if !l.verdict.is_down() {
+        if !l.verdict.is_down() && !planted(Plant::VotesWhileSeeing) {
             return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
         }
         let Some(position) = ask.position else { return Ballot::Refuse(Refusal::Unsettled) };
-        if let Some(known) = self.newest_lineage().filter(|known| position.lineage < *known) {
+        if let Some(known) = self.newest_lineage().filter(|known| position.lineage < *known)
+            && !planted(Plant::TimelineIgnored)
+        {
             return Ballot::Refuse(Refusal::LineageOlder { known });
+        }
+        if planted(Plant::FreezeLeftOut) {
+            return self.compare(position, ask.accepts_loss, l.rough_position());
         }
         if !l.settings.has_postgres() {
             return Ballot::Grant { own: None, loss_bytes: 0 };
@@ -350,6 +388,9 @@ impl Voter {
         match l.freeze.as_ref().filter(|f| f.term == ask.ask.term) {
             None => Ballot::Freeze,
             Some(f) => match &f.outcome {
+                None | Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
+                    self.compare(position, ask.accepts_loss, l.rough_position())
+                }
                 None => Ballot::Wait,
                 Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
                 Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
@@ -377,7 +418,11 @@ impl Voter {
 
     /// E6, E7: the candidate's position is at least this member's own.
     fn compare(&self, candidate: Position, accepts_loss: bool, own: Option<Position>) -> Ballot {
-        let Some(own_position) = own.filter(|own| *own > candidate) else {
+        let better = |own: &Position| match planted(Plant::TimelineIgnored) {
+            true => own.lsn > candidate.lsn,
+            false => *own > candidate,
+        };
+        let Some(own_position) = own.filter(|p| better(p) && !planted(Plant::PositionNotCompared)) else {
             return Ballot::Grant { own, loss_bytes: 0 };
         };
         let electable = self.ledger.electable();
@@ -570,7 +615,7 @@ impl Machine for Voter {
             // The daemon stays: the members that agreed need not wait for it.
             Event::Decided(Decision::StopRefused { .. }) => self.end_pause_of(me, out),
             Event::Decided(Decision::VerdictChanged { primary, to, .. }) if to.is_down() => {
-                if *to == Verdict::ConfirmedDown {
+                if *to == Verdict::ConfirmedDown || planted(Plant::PauseEndsBySilence) {
                     self.end_pause_of(*primary, out);
                 }
                 self.freeze_after_all(out);

@@ -2,7 +2,7 @@
 //!
 //! Every enum and struct here is part of the log's format: variants are added at the end only.
 
-use crate::core::{BootId, Incarnation, Lsn, MemberId, Nanos, SystemId, Term, Timeline};
+use crate::core::{BootId, Incarnation, Lsn, MemberId, Nanos, Plant, SystemId, Term, Timeline, planted};
 use pgfo_replay::{BootNanos, Seq};
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,10 @@ impl Answer {
     /// Returns max(received, replayed).
     #[must_use]
     pub fn lsn(&self) -> Option<Lsn> {
+        if planted(Plant::ReceiveAlone) && self.in_recovery {
+            // Without a receiver since the start, PostgreSQL tells the segment's beginning, or nothing.
+            return self.received.or(self.replayed.map(|lsn| Lsn(lsn.0 & !0xFF_FFFF)));
+        }
         self.received.max(self.replayed)
     }
 }

@@ -1,7 +1,7 @@
 //! How the ledger folds records. The meaning of an old event never changes here.
 
 use super::{Freeze, HISTORY_MAX, Lease, Ledger, Local, Peer, Promise, Vote};
-use crate::core::{BootNanos, MemberId, Term};
+use crate::core::{BootNanos, MemberId, Plant, Term, planted};
 use crate::events::{
     Announcement, Decision, Event, FenceReason, FollowOutcome, FreezeOutcome, Message, Observation,
     ProbeReport, Record, Roster, Verdict,
@@ -75,7 +75,8 @@ impl Ledger {
                 let mut outcome = outcome.clone();
                 if let FreezeOutcome::Frozen { settled, .. } = &mut outcome {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
-                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started);
+                    *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
+                        || planted(Plant::UnsettledCounts);
                 }
                 if let Some(f) = self.freeze.as_mut().filter(|f| f.term == *term) {
                     f.outcome = Some(outcome);
@@ -89,6 +90,10 @@ impl Ledger {
                         if let Some(a) = &mut self.local.answer {
                             a.in_recovery = false;
                         }
+                    }
+                    PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
+                        self.promotion_failed_at = Some(self.now);
+                        self.promotion_ordered = self.promotion_ordered.filter(|t| t != term);
                     }
                     PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
                         self.promotion_failed_at = Some(self.now);
@@ -129,6 +134,13 @@ impl Ledger {
         self.local = Local { last_started: self.local.last_started, ..Local::default() };
         // L4: grants are not flushed, so the log may not know the last one.
         self.silent_until = self.now.plus_nanos(self.promise_longest.0);
+        if planted(Plant::VotesAfterRestart) {
+            self.silent_until = self.now;
+        }
+        if planted(Plant::VoteForgotten) {
+            self.voted = None;
+            self.term_frozen = Term(0);
+        }
         if let Some(p) = &mut self.promise {
             p.until = self.silent_until;
         }
@@ -194,7 +206,11 @@ impl Ledger {
     /// L8: only a promise of that term, with no later number, is cleared.
     fn release(&mut self, holder: MemberId, term: Term, last_number: u64) {
         self.released = self.released.max(term);
-        if self.promise.is_some_and(|p| p.holder == holder && p.term == term && p.number <= last_number) {
+        let any = planted(Plant::ReleaseClearsAny);
+        if self
+            .promise
+            .is_some_and(|p| p.holder == holder && (any || p.term == term && p.number <= last_number))
+        {
             self.promise = None;
         }
     }
@@ -248,7 +264,7 @@ impl Ledger {
             }
             Decision::LeaseReleased { term, last_number } => {
                 self.release(self.settings.me, *term, *last_number);
-                if self.tenure == Some(*term) {
+                if self.tenure == Some(*term) && !planted(Plant::TenureOutlivesRelease) {
                     self.tenure = None;
                     self.lease = None;
                 }

@@ -1,7 +1,7 @@
 //! Standing for election: pre-vote, plan, freeze, votes, promotion (E1, E2, E5 to E10).
 
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, decided, guard_said, heard, is_frozen};
-use crate::core::{BootNanos, MemberId, Nanos, Term};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FollowOutcome, GuardReport, LeaseAsk, Message, NoElection,
     Observation, OperatorRequest, Position, Refusal, Roster, Unelectable, Verdict, VoteAsk,
@@ -241,6 +241,7 @@ impl Promoter {
         }
         match observation {
             Observation::HeartbeatDue { .. } => {
+                self.go_on_as_before(out);
                 self.adopt_first(out);
                 self.open(out);
                 self.stand_above(out);
@@ -343,7 +344,7 @@ impl Promoter {
 
     fn stand(&self, out: &mut Vec<Event>) {
         let Phase::Planned { at, .. } = &self.phase else { return };
-        if self.now() < *at {
+        if self.now() < *at && !planted(Plant::DeadlineActsEarly) {
             return;
         }
         if let Err(why) = self.ability_to_stand() {
@@ -510,7 +511,7 @@ impl Promoter {
 
     fn end_candidacy(&self, out: &mut Vec<Event>) {
         if let Phase::Standing { ask, granted, refused, ends_at, .. } = &self.phase
-            && self.now() >= *ends_at
+            && (self.now() >= *ends_at || planted(Plant::DeadlineActsEarly))
         {
             self.give_up(ask, granted, refused, out);
         }
@@ -544,5 +545,9 @@ pub(super) fn precedes(
     other_position: Option<Position>,
     other_priority: u32,
 ) -> bool {
+    if planted(Plant::TimelineIgnored) {
+        let (one_lsn, other_lsn) = (one_position.map(|p| p.lsn), other_position.map(|p| p.lsn));
+        return (one_lsn, one_priority, Reverse(one)) > (other_lsn, other_priority, Reverse(other));
+    }
     (one_position, one_priority, Reverse(one)) > (other_position, other_priority, Reverse(other))
 }

@@ -2,7 +2,7 @@
 //! fork.
 
 use super::{Following, Promoter, decided};
-use crate::core::{BootNanos, Nanos};
+use crate::core::{BootNanos, Nanos, Plant, planted};
 use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation};
 
 impl Promoter {
@@ -67,7 +67,8 @@ impl Promoter {
         if l.tenure.is_some() || self.fencing || self.election_in_the_way() {
             return;
         }
-        let frozen = l.freeze.as_ref().is_some_and(|f| f.term <= winner.term);
+        let thaws = planted(Plant::ThawsForOldPrimary);
+        let frozen = l.freeze.as_ref().is_some_and(|f| f.term <= winner.term || thaws);
         if l.freeze.is_some() && !frozen {
             // E2: promised to attach to nobody but a winner of a higher term.
             return;

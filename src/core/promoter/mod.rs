@@ -8,7 +8,7 @@ mod promotion;
 mod roster;
 mod tenure;
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos, Term};
+use crate::core::{BootNanos, Ledger, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
@@ -198,6 +198,12 @@ impl Promoter {
 
     /// The next request, in the parts that its answer echoes.
     fn ask(&self, term: Term) -> LeaseAsk {
+        if let Phase::Standing { ask, .. } = &self.phase
+            && ask.term == term
+            && planted(Plant::CandidacyOutlivesProcess)
+        {
+            return *ask;
+        }
         LeaseAsk {
             term,
             number: self.number + 1,
@@ -210,6 +216,9 @@ impl Promoter {
 
     /// L1: echoes of another boot, incarnation or process, or from the future, are dropped.
     fn is_own_echo(&self, echo: &LeaseAsk) -> bool {
+        if planted(Plant::CandidacyOutlivesProcess) {
+            return true;
+        }
         echo.process == self.ledger.process && echo.number <= self.number && echo.sent_at <= self.now()
     }
 
@@ -219,7 +228,10 @@ impl Promoter {
     }
 
     fn on_restart(&mut self) {
-        self.phase = Phase::Idle;
+        let stands = matches!(&self.phase, Phase::Standing { .. });
+        if !stands || !planted(Plant::CandidacyOutlivesProcess) {
+            self.phase = Phase::Idle;
+        }
         self.retry_at = self.ledger.now;
         // Requests of the process before may not be in the log: their numbers are left out.
         self.number = self.number.saturating_add(NUMBERS_SKIPPED);

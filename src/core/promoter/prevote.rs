@@ -3,7 +3,7 @@
 
 use super::election::precedes;
 use super::{Phase, Promoter, decided};
-use crate::core::{BootNanos, MemberId, Nanos, Term, kth_largest};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
 use crate::events::{Decision, Event, NoElection, Placement, Refusal, Testimony, Unelectable, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -86,7 +86,9 @@ impl Promoter {
         let mut free_from = Vec::new();
         for member in self.settings().ids().filter(|m| self.settings().votes(*m)) {
             match self.testimony_of(member, answers) {
-                Some((t, verdict, free, ability)) if t == about && verdict.is_down() => {
+                Some((t, verdict, free, ability))
+                    if t == about && (verdict.is_down() || planted(Plant::VotesWhileSeeing)) =>
+                {
                     holders.push(member);
                     match ability {
                         Ok(()) | Err(Refusal::SilentAfterRestart { .. }) => free_from.push(Reverse(free)),

@@ -1,7 +1,7 @@
 //! From a won election to the announcement (E8), and candidates that are primaries already (E9, E10).
 
 use super::{Phase, Promoter, decided};
-use crate::core::Term;
+use crate::core::{Plant, Term, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Roster,
 };
@@ -82,6 +82,9 @@ impl Promoter {
         if self.phase != Phase::Idle || self.now() < self.retry_at || heard <= tenure || !l.lease_stands() {
             return;
         }
+        if planted(Plant::NoIncumbent) {
+            return;
+        }
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
@@ -97,6 +100,21 @@ impl Promoter {
         }
         if !self.ledger.leases() {
             self.act_on_win(term, out);
+        }
+    }
+
+    /// Only with planted bugs: what a process before this one had begun goes on (E6, E11).
+    pub(super) fn go_on_as_before(&self, out: &mut Vec<Event>) {
+        match &self.phase {
+            Phase::Standing { ask, kind, .. }
+                if planted(Plant::CandidacyOutlivesProcess) && ask.process != self.ledger.process =>
+            {
+                self.request_votes(ask.term, *kind, self.ledger.rough_position(), None, out);
+            }
+            Phase::Promoting { term, ordered: false, .. } if planted(Plant::PromotesFromLog) => {
+                self.act_on_win(*term, out);
+            }
+            _ => {}
         }
     }
 

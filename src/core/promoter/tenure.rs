@@ -2,7 +2,7 @@
 //! orderly end of its daemon.
 
 use super::{PAUSE_HEARTBEATS, Pausing, Phase, Promoter, decided, guard_said, heard};
-use crate::core::{BootNanos, MemberId, Nanos, Term, kth_largest};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
 use crate::events::{
     Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, OperatorRequest,
     PauseId, PromotionOutcome, Verdict,
@@ -85,7 +85,10 @@ impl Promoter {
         if !of_tenure || !self.is_own_echo(echo) || !self.settings().votes(from) {
             return;
         }
-        let until = Self::counts_until(echo);
+        let mut until = Self::counts_until(echo);
+        if planted(Plant::LeaseFromReceipt) {
+            until = self.now().plus_nanos(until.nanos_since(echo.sent_at));
+        }
         if let Some(grant) = self.grants.get_mut(usize::from(from.0)) {
             *grant = (*grant).max(until);
         }
@@ -114,7 +117,9 @@ impl Promoter {
         match observation {
             Observation::HeartbeatDue { .. } => self.end_superseded(out),
             Observation::PostmasterGone { .. } => {
-                if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
+                if let Some(term) = self.ledger.tenure.filter(|_| planted(Plant::ConfirmedWithoutScan)) {
+                    out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
+                } else if let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) {
                     let seen_alive = self.ledger.local.report.is_some();
                     let why = if seen_alive { FenceReason::PostmasterGone } else { FenceReason::FoundDown };
                     out.push(decided(Decision::FenceOrdered { term, why }));
@@ -142,6 +147,9 @@ impl Promoter {
             Observation::PromotionCompleted { term, outcome, .. } if self.ledger.tenure == Some(*term) => {
                 match outcome {
                     PromotionOutcome::Promoted { .. } => {}
+                    PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
+                        self.release_or_fence(*term, FenceReason::PromotionFailed, out);
+                    }
                     PromotionOutcome::Vetoed { .. } => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
@@ -263,10 +271,10 @@ impl Promoter {
 
     fn expire(&self, out: &mut Vec<Event>) {
         let Some((term, lease)) = self.ledger.tenure.zip(self.ledger.lease) else { return };
-        if self.now() < lease.until || self.fence_blocked() {
+        if self.now() < lease.until && !planted(Plant::DeadlineActsEarly) || self.fence_blocked() {
             return;
         }
-        if self.ledger.pause_protects() || !self.ledger.leases() {
+        if self.ledger.pause_protects() || !self.ledger.leases() || planted(Plant::WritesWithoutLease) {
             return;
         }
         out.push(decided(Decision::LeaseExpired { term, at: lease.until }));
@@ -279,7 +287,10 @@ impl Promoter {
         if self.fence_blocked() {
             return;
         }
-        let standby = self.ledger.answer().is_some_and(|a| a.in_recovery);
+        let standby = match planted(Plant::ReleasedThoughWritable) {
+            true => !self.ledger.is_writable(),
+            false => self.ledger.answer().is_some_and(|a| a.in_recovery),
+        };
         if standby && self.ledger.promotion_ordered != Some(term) && !self.repeated {
             out.push(decided(Decision::LeaseReleased { term, last_number: self.number }));
         } else {
@@ -308,7 +319,8 @@ impl Promoter {
         if !self.ledger.is_writable() || !has_history || self.fence_blocked() || !self.ledger.leases() {
             return;
         }
-        if self.ledger.pause_protects() || self.ledger.lease_stands() || self.waits_for_guard() {
+        let stands = self.ledger.lease_stands() || planted(Plant::WritesWithoutLease);
+        if self.ledger.pause_protects() || stands || self.waits_for_guard() {
             return;
         }
         let term = self.ledger.tenure.unwrap_or_default();
