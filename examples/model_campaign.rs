@@ -27,5 +27,27 @@ fn main() {
             _ => panic!("{key}"),
         }
     }
+    if std::env::var_os("WALK").is_some() {
+        let m = ClusterModel::new(b.clone());
+        let mut seen: Vec<pgfo::cluster::model::State> = vec![m.first()];
+        let mut at = 0;
+        while at < seen.len() && at < 120 {
+            let s = seen[at].clone();
+            println!("#{at} {s:?}");
+            let mut acts = Vec::new();
+            m.actions(&s, &mut acts);
+            for a in acts {
+                match m.next(&s, &a) {
+                    None => println!("   {a:?} -> nothing"),
+                    Some(n) => {
+                        let i = seen.iter().position(|x| *x == n).unwrap_or_else(|| { seen.push(n); seen.len() - 1 });
+                        println!("   {a:?} -> #{i}");
+                    }
+                }
+            }
+            at += 1;
+        }
+        return;
+    }
     explore(ClusterModel::new(b), &["a standby was elected", "two elections were won", "a standby was promoted", "two members stood in one term", "a vote was refused", "a voter restarted after its vote", "a member came back without what it had not flushed", "the guard fenced at the lease's end", "a tenure was released", "a standby followed the winner", "a promotion's outcome was not known", "a forgetful member was refused or refused"], NonZeroUsize::new(max)).tell();
 }

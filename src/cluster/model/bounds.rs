@@ -101,6 +101,8 @@ impl Default for Bounds {
 pub(super) const LEASE: Nanos = Nanos::from_millis(100);
 /// The clock moves at most so far in one step, so that a lease may be renewed half-way.
 pub(super) const STEP_MAX: u64 = LEASE.0 / 2;
+/// Instants closer than this are one: what is not a lease waits for single nanoseconds.
+pub(super) const MOMENT: u64 = 1_000;
 /// Longer than any run: a heartbeat that was heard stays fresh until another one is.
 const FRESH: Nanos = Nanos::from_millis(1_000_000_000);
 
@@ -115,8 +117,8 @@ impl Bounds {
         bits >> member.0 & 1 == 1
     }
 
-    /// Returns one member's settings: every length of time is zero but the lease, so that any deadline
-    /// may fire at any moment.
+    /// Returns one member's settings: every length of time is nothing beside the lease, so that any
+    /// deadline may fire at any moment.
     #[must_use]
     pub fn settings(&self, me: MemberId) -> Settings {
         let members = self
@@ -128,6 +130,7 @@ impl Bounds {
             })
             .collect();
         let none = Nanos(0);
+        let instant = Nanos(1);
         Settings {
             cluster: "model".to_owned(),
             members,
@@ -139,14 +142,14 @@ impl Bounds {
             escalation_attempts: 1,
             escalation_interval: none,
             sign_of_life_max: none,
-            testimony_timeout: none,
+            testimony_timeout: instant,
             rank_delay: none,
             retry_interval: none,
-            freeze_timeout: none,
+            freeze_timeout: instant,
             lease_duration: LEASE,
             fence_reserve: none,
             fencing: Fencing::Guard,
-            promote_timeout: none,
+            promote_timeout: instant,
             follow_timeout: none,
         }
     }

@@ -49,6 +49,14 @@ impl Mind {
         Ensemble::new(seats.map(|s| Seat { actor: s.actor, machine: s.machine.clone() }).collect())
     }
 
+    /// Returns what it is doing about an election.
+    pub(super) fn activity(&self) -> &'static str {
+        match &*self.roles.seats()[2].machine {
+            SimRole::Promoter(p) => p.activity(),
+            _ => "",
+        }
+    }
+
     /// Returns what the promoter knows.
     pub(super) fn ledger(&self) -> &Ledger {
         self.roles.seats()[2].machine.ledger()

@@ -3,8 +3,8 @@
 //! nothing itself, and it judges by the names of DESIGN's invariants.
 //!
 //! The network is a set of messages that nothing leaves: so each may be lost, repeated, reordered and
-//! delayed without bound. Every length of time is zero but the lease, so any deadline but those of
-//! leases may fire at any moment; leases run by a shared clock that moves in steps.
+//! delayed without bound. Every length of time is nothing beside the lease, so any deadline but those
+//! of leases may fire at any moment; leases run by a shared clock that moves in steps.
 
 mod bounds;
 mod judge;

@@ -1,6 +1,6 @@
 //! What may happen in a state, and what it does to the world around the daemons.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, MOMENT};
 use super::state::{Envelope, Line, State, Task};
 use super::steps::ClusterModel;
 use crate::core::{CORE_REVISION, BootId, Effect, Incarnation, Lsn, MemberId, Nanos, Term, Timeline};
@@ -84,7 +84,7 @@ impl ClusterModel {
             let boot = self.boot(s, id);
             let l = host.mind.ledger();
             out.extend(
-                host.mind.deadlines.iter().filter(|d| d.1 <= boot).map(|d| Action::Deadline(id, d.0)),
+                host.mind.deadlines.iter().filter(|d| d.1.0 < boot.0 + MOMENT / 2).map(|d| Action::Deadline(id, d.0)),
             );
             if Bounds::within(b.beating, id) && (host.beats.0 < s.now || host.beats.1 < b.beats) {
                 out.push(Action::Beats(id));
@@ -155,7 +155,13 @@ impl ClusterModel {
     pub(super) fn act(&self, s: &mut State, action: &Action) {
         match action {
             Action::Arrives(e) => self.receive(s, e.to, e.from, e.message.clone()),
-            Action::Deadline(id, d) => self.observe(s, *id, &Observation::DeadlinePassed(*d)),
+            Action::Deadline(id, d) => {
+                let boot = self.boot(s, *id);
+                let host = &mut s.hosts[usize::from(id.0)];
+                let due = host.mind.deadlines.iter().find(|e| e.0 == *d).map_or(boot, |e| e.1);
+                host.ahead += due.nanos_since(boot);
+                self.observe(s, *id, &Observation::DeadlinePassed(*d));
+            }
             Action::Beats(id) => {
                 let now = s.now;
                 let host = &mut s.hosts[usize::from(id.0)];
@@ -492,6 +498,7 @@ impl ClusterModel {
         s.spent.ticks += 1;
         s.touched = true;
         for id in self.bounds.ids() {
+            s.hosts[usize::from(id.0)].ahead = 0;
             let boot = self.boot(s, id);
             let guard = &mut s.hosts[usize::from(id.0)].guard;
             if guard.armed().is_some_and(|(_, until)| until <= boot) {

@@ -30,7 +30,11 @@ pub(super) fn begin(model: &ClusterModel) -> State {
             deliver(model, &mut s);
         }
         Start::CutOff => {
-            while s.hosts.iter().any(|h| h.mind.ledger().promise.is_some_and(|p| p.until > model.boot(&s, h.mind.ledger().me()))) {
+            let stands = |s: &State, id: MemberId| {
+                let promise = s.hosts[usize::from(id.0)].mind.ledger().promise;
+                promise.is_some_and(|p| p.until > model.boot(s, id))
+            };
+            while model.bounds().ids().any(|id| stands(&s, id)) {
                 model.pass_time(&mut s);
             }
             for id in model.bounds().ids().filter(|id| *id != primary) {
@@ -81,6 +85,7 @@ fn adopted(model: &ClusterModel) -> State {
             tasks: BTreeSet::new(),
             asking: None,
             beats: (0, 0),
+            ahead: 0,
             runs: 0,
             logs: 0,
         }

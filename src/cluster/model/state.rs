@@ -161,6 +161,8 @@ pub struct Host {
     pub(super) asking: Option<(u64, Term)>,
     /// When it beat last, and how often since.
     pub(super) beats: (u64, u8),
+    /// Nanoseconds that its clock is ahead, by deadlines that fired within the moment.
+    pub(super) ahead: u64,
     /// Processes so far.
     pub(super) runs: u64,
     /// Logs so far.
@@ -172,7 +174,7 @@ impl Hash for Host {
         self.mind.id.hash(state);
         self.durable.as_ref().map(|m| m.id).hash(state);
         (&self.guard, &self.postgres, &self.tasks).hash(state);
-        (self.asking, self.beats, self.runs, self.logs).hash(state);
+        (self.asking, self.beats, self.ahead, self.runs, self.logs).hash(state);
     }
 }
 
@@ -250,7 +252,9 @@ impl fmt::Debug for State {
         write!(f, "at {} ms, {} messages", self.now / 1_000_000, self.network.len())?;
         for (i, host) in self.hosts.iter().enumerate() {
             let l = host.mind.ledger();
-            write!(f, "; member {i}: {:?}, tenure {:?}, {:?}", l.verdict, l.tenure, host.postgres)?;
+            let writes = host.postgres.map(|p| (p.up, p.in_recovery, p.line, p.lsn));
+            let doing = host.mind.activity();
+            write!(f, "; member {i}: {:?}, {doing}, {:?}, tenure {:?}, {writes:?}", l.verdict, host.tasks, l.tenure)?;
         }
         write!(f, "; {:?}", self.ghosts)
     }

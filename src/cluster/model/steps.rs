@@ -1,7 +1,7 @@
 //! What an observation brings about: the daemon is stepped, its log flushed where its decisions ask for
 //! it, and its effects done or put down for its hands.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, MOMENT};
 use super::mind::{Mind, Thinker};
 use super::moves::Action;
 use super::prelude::begin;
@@ -77,7 +77,7 @@ impl ClusterModel {
 
     /// What a member's clock shows.
     pub(super) fn boot(&self, s: &State, id: MemberId) -> BootNanos {
-        BootNanos(BOOT_ORIGIN + s.now * self.rate(id) / 100)
+        BootNanos(BOOT_ORIGIN + s.now * self.rate(id) / 100 + s.hosts[usize::from(id.0)].ahead)
     }
 
     fn rate(&self, id: MemberId) -> u64 {
@@ -86,7 +86,7 @@ impl ClusterModel {
 
     /// The first moment of the shared clock at which a member's clock shows this.
     pub(super) fn moment(&self, id: MemberId, boot: BootNanos) -> u64 {
-        (boot.0.saturating_sub(BOOT_ORIGIN) * 100).div_ceil(self.rate(id))
+        (boot.0.saturating_sub(BOOT_ORIGIN) * 100).div_ceil(self.rate(id)).next_multiple_of(MOMENT)
     }
 
     /// Steps a daemon and does what comes of it.
