@@ -15,6 +15,7 @@ use crate::events::{
 };
 use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
 use std::collections::VecDeque;
+use std::hash::Hasher;
 
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
@@ -35,16 +36,18 @@ impl World {
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0));
         let node = &mut self.nodes[usize::from(id.0)];
         let Some(daemon) = node.daemon.as_mut() else { return };
-        let seq = Seq(node.log.records.len() as u64 + 1);
         let event = LogEvent::Observed(observation);
-        let batch = Batch::begin(seq, node.clock.boot(now), wall, actor.number(), event);
-        let records = daemon.roles.step(batch);
-        let last = records.last().map_or(seq, |r| r.seq);
+        // The batch is begun on the log itself: no record is moved.
+        let log = std::mem::take(&mut node.log.records);
+        let first = log.len();
+        let batch = Batch::onto(log, node.clock.boot(now), wall, actor.number(), event);
+        node.log.records = daemon.roles.step(batch);
+        let last = Seq(node.log.records.len() as u64);
         self.batches += 1;
 
-        let mut at_once = Vec::new();
-        let mut out = Vec::new();
-        for record in &records {
+        let mut at_once = std::mem::take(&mut self.scratch.at_once);
+        let mut out = std::mem::take(&mut self.scratch.effects);
+        for record in &node.log.records[first..] {
             let urgency = urgency(&record.event);
             effects(record, &node.settings, daemon.process.nonce, &mut out);
             if urgency == Urgency::Durable {
@@ -60,20 +63,22 @@ impl World {
                 }
             }
         }
-        for record in &records {
+        let log = std::mem::take(&mut node.log.records);
+        for record in &log[first..] {
             self.note(id, record);
         }
-        self.node_mut(id).log.records.extend(records);
+        self.node_mut(id).log.records = log;
         self.flush(id);
-        for (sent_by, effect) in at_once {
+        for (sent_by, effect) in at_once.drain(..) {
             self.perform(id, sent_by, effect);
         }
+        self.scratch.at_once = at_once;
+        self.scratch.effects = out;
         self.arm_deadlines(id);
     }
 
     fn note(&mut self, id: MemberId, record: &Record) {
-        self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
-            .wrapping_mul(0x517C_C1B7_2722_0A95);
+        self.trace.write_u64(self.queue.now().0 ^ u64::from(id.0));
         let LogEvent::Decided(decision) = &record.event else {
             if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
                 && !matches!(
@@ -174,15 +179,17 @@ impl World {
     pub(super) fn arm_deadlines(&mut self, id: MemberId) {
         let node = &mut self.nodes[usize::from(id.0)];
         let Some(daemon) = node.daemon.as_mut() else { return };
-        let wanted = daemon.roles.deadlines();
+        let mut wanted = std::mem::take(&mut self.scratch.deadlines);
+        daemon.roles.deadlines_into(&mut wanted);
         daemon.armed.retain(|pair| wanted.contains(pair));
-        for pair in wanted {
+        for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
                 let at = node.clock.instant(pair.1);
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
             }
         }
+        self.scratch.deadlines = wanted;
     }
 
     // ---- crash and recovery -----------------------------------------------------------------

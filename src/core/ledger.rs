@@ -14,6 +14,7 @@ use crate::events::{
     Verdict,
 };
 use pgfo_replay::Seq;
+use std::sync::Arc;
 
 /// Heartbeats older than this many intervals tell nothing of the present.
 const HEARTBEAT_FRESH_INTERVALS: u64 = 3;
@@ -95,7 +96,7 @@ pub struct Peer {
     /// Its process, as its handshake named it.
     pub process: Option<ProcessIdentity>,
     /// Its last heartbeat.
-    pub heartbeat: Option<Heartbeat>,
+    pub heartbeat: Option<Arc<Heartbeat>>,
     /// When it was heard.
     pub heard_at: BootNanos,
     /// Its last verdict, and about which term.
@@ -307,7 +308,7 @@ impl Ledger {
         if !peer.connected || self.now.nanos_since(peer.heard_at) > oldest {
             return None;
         }
-        peer.heartbeat.as_ref()
+        peer.heartbeat.as_deref()
     }
 
     /// Returns whether a member's heartbeat was heard since this process started: it tells how far the

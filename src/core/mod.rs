@@ -15,7 +15,7 @@ mod witness;
 pub use effects::{Effect, Urgency, effects, urgency};
 pub use escalation_tracker::EscalationTracker;
 pub use ledger::{Freeze, Lease, Ledger, Local, Peer, Promise, Vote};
-pub use pgfo_replay::BootNanos;
+pub use pgfo_replay::{BootNanos, Nanos};
 #[cfg(feature = "planted-bugs")]
 pub use planted::Planting;
 pub use planted::{PLANTS_BUILT_IN, Plant, planted};

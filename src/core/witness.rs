@@ -7,6 +7,7 @@ use crate::events::{
     Record, Refusal, Settings, Testimony,
 };
 use pgfo_replay::Machine;
+use std::sync::Arc;
 
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +32,7 @@ impl Witness {
         let l = &self.ledger;
         let lease_left =
             l.lease_stands().then_some(l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
-        Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
+        Event::Decided(Decision::HeartbeatSent(Arc::new(Heartbeat {
             announced: l.announced().copied(),
             verdict: l.verdict,
             term_seen: l.term_seen(),

@@ -5,6 +5,7 @@ use super::facts::{
 };
 use crate::core::{BootId, Incarnation, Lsn, MemberId, Nanos, SystemId, Term, Timeline};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a member tells of itself with every heartbeat. It binds nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub struct VoteAsk {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// I am here.
-    Heartbeat(Box<Heartbeat>),
+    Heartbeat(Arc<Heartbeat>),
     /// Grant me a lease (L1).
     LeaseRequested(LeaseAsk),
     /// Granted; echoes the request.

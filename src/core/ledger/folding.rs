@@ -7,6 +7,7 @@ use crate::events::{
     ProbeReport, Record, Roster, Verdict,
 };
 use pgfo_replay::Seq;
+use std::sync::Arc;
 
 impl Ledger {
     /// Folds one record.
@@ -192,7 +193,7 @@ impl Ledger {
                 if let (Some(a), Some(lsn)) = (h.announced.filter(|a| a.primary == from), writes) {
                     self.primary_lsn = Some((a.term, lsn));
                 }
-                peer.heartbeat = Some((**h).clone());
+                peer.heartbeat = Some(Arc::clone(h));
             }
             Message::Testified(t) => {
                 peer.heard_at = self.now;
