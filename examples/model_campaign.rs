@@ -1,53 +1,81 @@
-//! Explores the larger models, and says what they covered.
+//! Explores the larger models of the cluster, with every core, and says what they covered:
+//! `model_campaign [GENERATED_MAX] [MODEL]`. It ends with 1 if an invariant broke.
 
 #[path = "../tests/model_support/mod.rs"]
 mod model_support;
 
-use model_support::{bounds, explore};
-use pgfo::cluster::model::{ClusterModel, Start};
+use model_support::{Reach, cut_off, explore, killed, log_lost};
+use pgfo::cluster::model::{Bounds, ClusterModel, INVARIANTS, Start};
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 
-fn main() {
-    let mut b = bounds("try");
-    let mut max = 1_000_000;
-    for arg in std::env::args().skip(1) {
-        let (key, value) = arg.split_once('=').unwrap();
-        let n: u8 = value.parse().unwrap_or(0);
-        match key {
-            "start" => b.start = match value { "killed" => Start::Killed, "cut" => Start::CutOff, _ => Start::Adopted },
-            "data" => b.data = n, "witnesses" => b.witnesses = n, "terms" => b.terms = u64::from(n),
-            "candidates" => b.candidates = n, "blind" => b.blind = n, "mortal" => b.mortal = n,
-            "crashes" => b.crashes = n, "hosts" => b.hosts = n > 0, "log_losses" => b.log_losses = n,
-            "deaths" => b.deaths = n, "starts" => b.starts = n, "ticks" => b.ticks = n, "writes" => b.writes = n,
-            "faults" => b.promotion_faults = n, "beats" => b.beats = n, "beating" => b.beating = n,
-            "once" => b.answers_at_once = n > 0, "gossip" => b.gossip = n > 0, "sight" => b.sight = n > 0,
-            "behind" => b.behind = value.split(',').map(|v| v.parse().unwrap()).collect(),
-            "rates" => b.rates = value.split(',').map(|v| v.parse().unwrap()).collect(),
-            "max" => max = value.parse().unwrap(),
-            _ => panic!("{key}"),
+/// The models, the largest last.
+fn models() -> Vec<Bounds> {
+    let leases = Bounds {
+        name: "leases: four members, clocks 2 % apart",
+        start: Start::Adopted,
+        terms: 2,
+        candidates: 0b0010,
+        beating: 0b0011,
+        blind: 0b1110,
+        ticks: 4,
+        crashes: 1,
+        deaths: 0,
+        rates: vec![98, 100, 100, 100],
+        ..Bounds::default()
+    };
+    vec![
+        log_lost(),
+        Bounds { name: "writes while it is cut off", writes: 1, behind: vec![0, 1, 0], ..cut_off() },
+        Bounds { name: "two crashes, promotions that go wrong", crashes: 2, promotion_faults: 1, ..killed() },
+        leases,
+        Bounds {
+            name: "five members, two crashes",
+            data: 4,
+            candidates: 0b1110,
+            beating: 0b1110,
+            crashes: 2,
+            hosts: true,
+            ..cut_off()
+        },
+    ]
+}
+
+/// The most memory this process had, in MiB, as Linux tells it.
+fn memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let max = match args.next().map(|a| a.parse()) {
+        None => 10_000_000,
+        Some(Ok(max)) => max,
+        Some(Err(_)) => {
+            eprintln!("usage: model_campaign [GENERATED_MAX] [MODEL]: the number of states, part of a name");
+            return ExitCode::from(2);
         }
+    };
+    let wanted = args.next().unwrap_or_default();
+    for (id, says) in INVARIANTS {
+        println!("{id}: {says}");
     }
-    if std::env::var_os("WALK").is_some() {
-        let m = ClusterModel::new(b.clone());
-        let mut seen: Vec<pgfo::cluster::model::State> = vec![m.first()];
-        let mut at = 0;
-        while at < seen.len() && at < 120 {
-            let s = seen[at].clone();
-            println!("#{at} {s:?}");
-            let mut acts = Vec::new();
-            m.actions(&s, &mut acts);
-            for a in acts {
-                match m.next(&s, &a) {
-                    None => println!("   {a:?} -> nothing"),
-                    Some(n) => {
-                        let i = seen.iter().position(|x| *x == n).unwrap_or_else(|| { seen.push(n); seen.len() - 1 });
-                        println!("   {a:?} -> #{i}");
-                    }
-                }
-            }
-            at += 1;
-        }
-        return;
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let (mut distinct, mut broken) = (0, false);
+    for bounds in models().into_iter().filter(|b| b.name.contains(&wanted)) {
+        println!("{bounds:?}");
+        let reach = Reach { depth: usize::MAX, generated_max: max, threads };
+        let found = explore(ClusterModel::new(bounds), &["a standby was promoted"], reach);
+        found.tell();
+        println!("  memory {} MiB at most", memory_mib().unwrap_or_default());
+        distinct += found.distinct;
+        broken |= found.broken.is_some();
     }
-    explore(ClusterModel::new(b), &["a standby was elected", "two elections were won", "a standby was promoted", "two members stood in one term", "a vote was refused", "a voter restarted after its vote", "a member came back without what it had not flushed", "the guard fenced at the lease's end", "a tenure was released", "a standby followed the winner", "a promotion's outcome was not known", "a forgetful member was refused or refused"], NonZeroUsize::new(max)).tell();
+    println!(
+        "{distinct} distinct states; {}",
+        if broken { "an invariant broke" } else { "every invariant held" }
+    );
+    ExitCode::from(u8::from(broken))
 }

@@ -2,22 +2,12 @@
 
 use pgfo::cluster::model::{Action, Bounds, ClusterModel, INVARIANTS, Marks, State};
 use stateright::{Checker, HasDiscoveries, Model, Property};
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// A model as stateright takes it.
-pub struct Explored {
+struct Explored {
     cluster: ClusterModel,
     marks: &'static [&'static str],
-}
-
-impl Explored {
-    pub fn new(cluster: ClusterModel, marks: &'static [&'static str]) -> Self {
-        for mark in marks {
-            assert!(Marks::named(mark).is_some(), "no mark {mark:?}");
-        }
-        Self { cluster, marks }
-    }
 }
 
 fn holds<const I: usize>(_: &Explored, s: &State) -> bool {
@@ -30,10 +20,22 @@ fn reached<const I: usize>(_: &Explored, s: &State) -> bool {
 
 type Condition = fn(&Explored, &State) -> bool;
 
-const HOLDS: [Condition; 7] = [holds::<0>, holds::<1>, holds::<2>, holds::<3>, holds::<4>, holds::<5>, holds::<6>];
-const REACHED: [Condition; 12] = [
-    reached::<0>, reached::<1>, reached::<2>, reached::<3>, reached::<4>, reached::<5>, reached::<6>,
-    reached::<7>, reached::<8>, reached::<9>, reached::<10>, reached::<11>,
+/// stateright takes no closures as conditions.
+const HOLDS: [Condition; INVARIANTS.len()] =
+    [holds::<0>, holds::<1>, holds::<2>, holds::<3>, holds::<4>, holds::<5>, holds::<6>];
+const REACHED: [Condition; Marks::ALL.len()] = [
+    reached::<0>,
+    reached::<1>,
+    reached::<2>,
+    reached::<3>,
+    reached::<4>,
+    reached::<5>,
+    reached::<6>,
+    reached::<7>,
+    reached::<8>,
+    reached::<9>,
+    reached::<10>,
+    reached::<11>,
 ];
 
 impl Model for Explored {
@@ -59,46 +61,60 @@ impl Model for Explored {
     }
 }
 
+/// How far to explore.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Every sequence of so many actions.
+    pub depth: usize,
+    /// At most about so many states are generated.
+    pub generated_max: usize,
+    /// With one thread, nothing within the depth is left out, and the way to what breaks is the shortest.
+    pub threads: usize,
+}
+
 /// What an exploration found.
+#[derive(Debug)]
 pub struct Found {
     pub name: &'static str,
     pub distinct: usize,
     pub generated: usize,
     pub depth: usize,
     pub took: Duration,
-    /// Whether nothing within the bounds was left out.
-    pub exhausted: bool,
-    /// The broken invariant, how, and the shortest way there.
+    /// Whether it ended before the bound on states.
+    pub complete: bool,
+    /// The broken invariant, how, and the way there.
     pub broken: Option<(&'static str, String, Vec<Action>)>,
     pub missed: Vec<&'static str>,
 }
 
-/// Explores a model breadth first.
-pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], states_max: Option<NonZeroUsize>) -> Found {
+/// Explores a model breadth first, until something breaks or all is seen.
+pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Reach) -> Found {
+    for mark in marks {
+        assert!(Marks::named(mark).is_some(), "no mark {mark:?}");
+    }
     let name = cluster.bounds().name;
     let begun = Instant::now();
-    let mut builder = Explored::new(cluster, marks)
+    let checker = Explored { cluster, marks }
         .checker()
-        .threads(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
-        .finish_when(HasDiscoveries::AnyFailures);
-    if let Some(max) = states_max {
-        builder = builder.target_state_count(max.get());
-    }
-    let checker = builder.spawn_bfs().join();
+        .threads(reach.threads)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .target_max_depth(reach.depth)
+        .target_state_count(reach.generated_max)
+        .spawn_bfs()
+        .join();
     let found = checker.discoveries();
     let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
         let path = found.get(id)?;
         let how = path.last_state().broken(i).unwrap_or_default().to_owned();
         Some((*id, how, path.clone().into_actions()))
     });
-    let exhausted = broken.is_none() && states_max.is_none_or(|max| checker.state_count() < max.get());
     Found {
         name,
         distinct: checker.unique_state_count(),
         generated: checker.state_count(),
         depth: checker.max_depth(),
         took: begun.elapsed(),
-        exhausted,
+        complete: broken.is_none() && checker.state_count() < reach.generated_max,
         broken,
         missed: marks.iter().copied().filter(|m| !found.contains_key(m)).collect(),
     }
@@ -109,20 +125,19 @@ impl Found {
     pub fn tell(&self) {
         let seconds = self.took.as_secs_f64();
         println!(
-            "{}: {} distinct states, {} generated, depth {}, {:.1} s, {:.0} distinct/s, {}",
+            "{}: {} distinct states, {} generated, depth {}, {seconds:.1} s, {:.0} generated/s, {}",
             self.name,
             self.distinct,
             self.generated,
             self.depth,
-            seconds,
-            self.distinct as f64 / seconds,
-            if self.exhausted { "exhausted" } else { "not exhausted" }
+            self.generated as f64 / seconds,
+            if self.complete { "complete to that depth" } else { "not complete" }
         );
         for mark in &self.missed {
             println!("  never reached: {mark}");
         }
         if let Some((id, how, actions)) = &self.broken {
-            println!("  {id} broke after {} steps: {how}", actions.len());
+            println!("  {id} broke after {} actions: {how}", actions.len());
             for action in actions {
                 println!("    {action:?}");
             }
@@ -130,7 +145,26 @@ impl Found {
     }
 }
 
-/// Bounds that the tests and the campaign share: everybody's default.
-pub fn bounds(name: &'static str) -> Bounds {
-    Bounds { name, ..Bounds::default() }
+/// The primary's postmaster died, and everybody knows: two candidates, two terms, one crash.
+pub fn killed() -> Bounds {
+    use pgfo::cluster::model::Start;
+    Bounds {
+        name: "killed",
+        start: Start::Killed,
+        candidates: 0b0110,
+        beating: 0b0110,
+        blind: 0,
+        deaths: 0,
+        ..Bounds::default()
+    }
+}
+
+/// The primary was cut off until its guard fenced it.
+pub fn cut_off() -> Bounds {
+    Bounds { name: "cut off", start: pgfo::cluster::model::Start::CutOff, ..killed() }
+}
+
+/// A log is lost, and the member comes back with another one.
+pub fn log_lost() -> Bounds {
+    Bounds { name: "log lost", crashes: 0, log_losses: 1, candidates: 0b0010, beating: 0b0010, ..killed() }
 }

@@ -46,7 +46,10 @@ impl State {
         let voted = self.ghosts.votes.iter().filter(|v| v.voter == id).map(|v| v.term).max();
         let seen = host.mind.ledger().term_seen();
         if let Some(voted) = voted.filter(|v| seen < *v) {
-            self.break_it("S3", format!("member {} came back with term {seen}, having voted in {voted}", id.0));
+            self.break_it(
+                "S3",
+                format!("member {} came back with term {seen}, having voted in {voted}", id.0),
+            );
         }
     }
 }
@@ -116,7 +119,8 @@ impl ClusterModel {
             let counts = s.ghosts.votes.iter().any(|v| v.voter == *voter && v.term == term && v.counts);
             let Some(p) = s.hosts[usize::from(voter.0)].postgres.filter(|_| counts) else { continue };
             if p.line == winner.line && p.lsn > winner.lsn {
-                let how = format!("member {} won at {}, its voter {} is at {}", id.0, winner.lsn, voter.0, p.lsn);
+                let how =
+                    format!("member {} won at {}, its voter {} is at {}", id.0, winner.lsn, voter.0, p.lsn);
                 return s.break_it("S6", how);
             }
         }
@@ -163,9 +167,7 @@ impl Marks {
             };
             asks().any(|(t, m)| asks().any(|(t2, m2)| t == t2 && m != m2))
         }),
-        ("a vote was refused", |s| {
-            s.network.iter().any(|e| matches!(e.message, Message::VoteRefused(..)))
-        }),
+        ("a vote was refused", |s| s.network.iter().any(|e| matches!(e.message, Message::VoteRefused(..)))),
         ("a voter restarted after its vote", |s| {
             s.ghosts.votes.iter().any(|v| v.run < s.hosts[usize::from(v.voter.0)].runs)
         }),

@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, MOMENT};
 use super::state::{Envelope, Line, State, Task};
 use super::steps::ClusterModel;
-use crate::core::{CORE_REVISION, BootId, Effect, Incarnation, Lsn, MemberId, Nanos, Term, Timeline};
+use crate::core::{BootId, CORE_REVISION, Effect, Incarnation, Lsn, MemberId, Nanos, Term, Timeline};
 use crate::events::{
     Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, LogFound, Message, Observation,
     ProbeFailure, ProbeKind, ProbeReport, ProcessIdentity, ProcessStart, PromotionOutcome,
@@ -84,7 +84,11 @@ impl ClusterModel {
             let boot = self.boot(s, id);
             let l = host.mind.ledger();
             out.extend(
-                host.mind.deadlines.iter().filter(|d| d.1.0 < boot.0 + MOMENT / 2).map(|d| Action::Deadline(id, d.0)),
+                host.mind
+                    .deadlines
+                    .iter()
+                    .filter(|d| d.1.0 < boot.0 + MOMENT / 2)
+                    .map(|d| Action::Deadline(id, d.0)),
             );
             if Bounds::within(b.beating, id) && (host.beats.0 < s.now || host.beats.1 < b.beats) {
                 out.push(Action::Beats(id));
@@ -177,11 +181,11 @@ impl ClusterModel {
                     if let Effect::Send { to, message: Message::Heartbeat(h) } = effect
                         && to == id
                     {
-                        let mut h = h.clone();
+                        let mut h = (**h).clone();
                         // M1's marks need numbers of the log, which a state does not hold.
                         h.heard_flushed.clear();
                         h.flushed.seq = Seq(0);
-                        self.receive(s, *id, *from, Message::Heartbeat(h));
+                        self.receive(s, *id, *from, Message::Heartbeat(h.into()));
                         break;
                     }
                 }
@@ -226,8 +230,7 @@ impl ClusterModel {
             }
             Action::LosesLog(id) => {
                 s.spent.log_losses += 1;
-                let lost =
-                    LogFound::PutAside { path: String::new(), why: "it could not be read".to_owned() };
+                let lost = LogFound::PutAside { path: String::new(), why: "it could not be read".to_owned() };
                 self.restart(s, *id, true, false, Some(lost));
             }
             Action::TimePasses => self.pass_time(s),

@@ -254,7 +254,11 @@ impl fmt::Debug for State {
             let l = host.mind.ledger();
             let writes = host.postgres.map(|p| (p.up, p.in_recovery, p.line, p.lsn));
             let doing = host.mind.activity();
-            write!(f, "; member {i}: {:?}, {doing}, {:?}, tenure {:?}, {writes:?}", l.verdict, host.tasks, l.tenure)?;
+            write!(
+                f,
+                "; member {i}: {:?}, {doing}, {:?}, tenure {:?}, {writes:?}",
+                l.verdict, host.tasks, l.tenure
+            )?;
         }
         write!(f, "; {:?}", self.ghosts)
     }
