@@ -128,7 +128,7 @@ impl Member {
         let incarnation = process(from).incarnation;
         self.hear(
             from,
-            Message::Heartbeat(Box::new(Heartbeat {
+            Message::Heartbeat(std::sync::Arc::new(Heartbeat {
                 announced,
                 verdict: Verdict::Unknown,
                 term_seen: Term(0),
@@ -399,7 +399,7 @@ fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
     }
     assert!(request.is_some());
     a.hear_heartbeat(B, None, 1);
-    let other = Message::Heartbeat(Box::new(Heartbeat {
+    let other = Message::Heartbeat(std::sync::Arc::new(Heartbeat {
         announced: None,
         verdict: Verdict::Unknown,
         term_seen: Term(0),

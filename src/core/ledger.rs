@@ -5,6 +5,7 @@
 //! binding parts (votes, promises, rosters, announcements) are not.
 
 mod folding;
+mod projection;
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, Timeline, planted};
 use crate::events::{
@@ -89,7 +90,7 @@ pub struct Local {
 }
 
 /// A peer, as last heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Whether a connection stands.
     pub connected: bool,
@@ -106,7 +107,7 @@ pub struct Peer {
 }
 
 /// What one member knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// The effective settings.
     pub settings: Settings,
