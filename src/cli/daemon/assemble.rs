@@ -13,8 +13,8 @@ use crate::config::{Config, FencingMode, reload_changes};
 use crate::control::ControlServer;
 use crate::core::{CORE_REVISION, Incarnation};
 use crate::events::{
-    Actor, Condition, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest,
-    ProcessIdentity, ProcessStart,
+    Actor, Condition, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest, ProcessIdentity,
+    ProcessStart,
 };
 use crate::guard;
 use crate::keep::{INCIDENTS_DIR, Keeper, KeeperConfig, open_log};

@@ -129,10 +129,8 @@ impl Feed<'_> {
         let settings = states.ledger.settings.clone();
         let mut changed = settings.clone();
         self.changes.apply(&mut changed);
-        let told = Observation::SettingsChanged {
-            settings: Box::new(changed),
-            configuration_digest: String::new(),
-        };
+        let told =
+            Observation::SettingsChanged { settings: Box::new(changed), configuration_digest: String::new() };
         let mut altered = states.clone();
         altered.fold(&[Record {
             seq: Seq(0),
