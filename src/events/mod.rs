@@ -110,6 +110,7 @@ mod backlog;
 mod chain;
 mod checkpoint;
 mod codec;
+mod columns;
 mod damage;
 mod entry;
 mod evidence;

@@ -19,6 +19,8 @@ pub struct LogStats {
     pub flushed: Seq,
     /// Records that are not packed.
     pub hot_records: u64,
+    /// Bytes of the blocks that were packed since the log was opened.
+    pub packed_bytes: u64,
     /// The first record there is.
     pub first: Seq,
     /// Bytes of the stored batches and blocks.
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) last: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) hot_first: AtomicU64,
+    pub(crate) packed_bytes: AtomicU64,
     pub(crate) backlog_bytes: AtomicU64,
     pub(crate) stalled: AtomicBool,
     pub(crate) closing: AtomicBool,
@@ -58,6 +61,7 @@ impl Shared {
             last: AtomicU64::new(last.0),
             flushed: AtomicU64::new(last.0),
             hot_first: AtomicU64::new(hot_first.0),
+            packed_bytes: AtomicU64::new(0),
             backlog_bytes: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -144,6 +148,7 @@ impl Shared {
             last: Seq(last),
             flushed: Seq(self.flushed.load(Ordering::Acquire)),
             hot_records: (last + 1).saturating_sub(hot_first),
+            packed_bytes: self.packed_bytes.load(Ordering::Acquire),
             first: self.header().first,
             value_bytes: self.with_store(|store| Ok(store.value_bytes())).unwrap_or(0),
             disk_bytes: self.with_store(|store| Ok(store.disk_bytes())).unwrap_or(0),

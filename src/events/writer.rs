@@ -230,6 +230,7 @@ impl<E: Serialize> Writer<E> {
             store.flush()
         })?;
         self.shared.hot_first.store(self.packer.hot_first().0, Ordering::Release);
+        self.shared.packed_bytes.store(self.packer.packed_bytes(), Ordering::Release);
         Ok(())
     }
 
