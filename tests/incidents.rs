@@ -4,6 +4,7 @@
 mod replay_support;
 
 use pgfo::cli::exit::Exit;
+use pgfo::cli::explain::{ExplainArgs, run_to};
 use pgfo::cluster::{run_with_story, swarm};
 use pgfo::core::{Lsn, Nanos, Term, Timeline};
 use pgfo::events::{Actor, Durability, Event, EventLog, FollowOutcome, LogOptions, Observation, Record};
@@ -105,6 +106,42 @@ fn each_member_of_a_failover_has_one_incident_that_replays_by_itself() {
     let (exit, out, _) = replay(&args(&files));
     assert_eq!(exit, Exit::Ok, "{out}");
     assert!(!out.contains("contradict"), "{out}");
+}
+
+#[test]
+fn explain_and_what_if_take_incidents_as_they_take_logs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = long_failover();
+    let logs: Vec<PathBuf> =
+        [NODE1, NODE2, NODE3].map(|member| write(&mut cluster, member, dir.path())).into();
+    let files: Vec<PathBuf> = logs
+        .iter()
+        .enumerate()
+        .map(|(at, log)| {
+            let own = dir.path().join(format!("own{at}"));
+            std::fs::create_dir(&own).unwrap();
+            cut_to(log, &windows(log).unwrap()[0], &own)
+        })
+        .collect();
+    let page = |logs: &[PathBuf]| {
+        let asked =
+            ExplainArgs { logs: logs.to_vec(), json: false, all: false, at: None, term: None, list: false };
+        let mut out = anstream::StripStream::new(Vec::new());
+        let exit = run_to(&asked, &mut out, &mut Vec::new()).unwrap();
+        let text = String::from_utf8(out.into_inner()).unwrap();
+        let told = |line: &&str| !line.contains("records") && !line.contains("pgfo ");
+        (exit, text.lines().filter(told).map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert_eq!(page(&logs), page(&files));
+    let what_if = |logs: &[PathBuf]| {
+        let mut asked = args(logs);
+        asked.what_if.changes = vec!["node3.failover.priority=0".to_owned()];
+        let (exit, mut json) = replay_json(&asked);
+        (exit, json["cases"][0]["recorded"].take())
+    };
+    let (exit, told) = what_if(&files);
+    assert_eq!((exit, &told), (what_if(&logs).0, &what_if(&logs).1));
+    assert!(told.to_string().contains("node3 does not stand: priority is 0"), "{told:#}");
 }
 
 #[test]
