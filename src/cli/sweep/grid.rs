@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_lease_that_two_heartbeats_outlast_is_left_out() {
         let one = escalations("3x300ms").unwrap();
-        let s = |n| Nanos::from_millis(n * 1_000);
+        let s = |n: u64| Nanos::from_millis(n * 1_000);
         assert_eq!(grid(&[s(1), s(2)], &one, &[s(3), s(5)]).len(), 3);
     }
 }
