@@ -118,6 +118,8 @@ fn a_changed_packed_block_is_named_by_a_record_in_it() {
         let number = |key: &[u8]| u64::from_be_bytes(key.try_into().unwrap());
         let pair = keys.next().unwrap();
         (first, length) = (number(&pair.0), pair.1.len());
+        // Columns: the packing that daemons write.
+        assert_eq!(pair.1[0], 3);
         second = number(&keys.next().unwrap().0);
     });
     assert!(second - first > 50 && length > 100, "{first} {second} {length}");
@@ -129,11 +131,11 @@ fn a_changed_packed_block_is_named_by_a_record_in_it() {
         };
         edit(dir.path(), flip);
         let (_, damage) = audit(dir.path());
-        // Bits that zstd ignores may leave every record as it was: then nothing is damaged.
+        // The last bits of the code may leave every record as it was: then nothing is damaged.
         if let Some(damage) = damage {
             assert!((first..second).contains(&damage.seq.0), "byte {at}: {damage}");
         } else {
-            assert!(at >= 41, "byte {at} passed in silence");
+            assert!(at >= length - 8, "byte {at} passed in silence");
         }
         edit(dir.path(), flip);
     }

@@ -11,6 +11,7 @@ use pgfo::events::{
 };
 use pgfo_replay::{Ensemble, Machine, Seat, Seq};
 use replay_support::*;
+use std::sync::Arc;
 
 const KEEP: AuditOptions = AuditOptions { all: false, story: true, receipts: false };
 
@@ -112,7 +113,7 @@ fn only_the_first_divergences_are_shown() {
     }
     for record in cluster.node(NODE1).records_mut() {
         if let Event::Decided(Decision::HeartbeatSent(h)) = &mut record.event {
-            h.priority = 7;
+            Arc::make_mut(h).priority = 7;
         }
     }
     let records: Vec<Record> = cluster.node(NODE1).records().cloned().collect();

@@ -173,7 +173,9 @@ impl World {
 
     pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        if vote_of(&message).is_some() || matches!(message, Message::LeaseGranted(_)) {
+        if vote_of(&message).is_some()
+            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
+        {
             self.fact(Fact::Sent { from: id, to, message: Box::new(message.clone()) });
         }
         let Some(run) = run else { return };
@@ -203,9 +205,12 @@ impl World {
     // ---- freezing, promoting, following -----------------------------------------------------
 
     pub(super) fn freeze(&mut self, id: MemberId, term: Term) {
+        let now = self.now();
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
-        p.held = true;
-        let had = p.receiver.take().is_some();
+        // Only a running PostgreSQL can be told; one that starts later starts its receiver as it was set up.
+        let told = p.process == Process::Up && now >= p.frozen_until;
+        p.held |= told;
+        let had = told && p.receiver.take().is_some();
         let conninfo = p.upstream.map_or(String::new(), |u| format!("host=node{}", u.0 + 1));
         if had {
             self.for_daemon(id, Nanos(1_000_000), Happening::ReceiverEnded);
@@ -228,10 +233,11 @@ impl World {
             Process::Down => Some(FreezeOutcome::NothingRuns),
             Process::Starting => None,
             Process::Up if !p.in_recovery || p.receiver.is_some() || !p.held => None,
-            Process::Up => Some(FreezeOutcome::Frozen {
+            Process::Up => Some(FreezeOutcome::FrozenOn {
                 lsn: p.answer(&self.histories).lsn(),
                 settled: p.received || p.replayed,
                 system_id: super::postgres::SYSTEM,
+                timeline: self.histories.get(p.branch).timeline,
             }),
         };
         match looked {

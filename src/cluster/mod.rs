@@ -31,7 +31,7 @@ pub use role::{SimRole, sim_roles};
 pub use run::{Broken, Outcome, Runner, run, run_with_story};
 pub use scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 pub use shrink::{shrink, shrink_while};
-pub use swarm::swarm;
+pub use swarm::{swarm, swarm_lasting};
 pub use time::SimNanos;
 pub use trial::{Trial, trial};
 pub use world::World;

@@ -6,9 +6,9 @@
 
 mod folding;
 
-use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, planted};
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, Timeline, planted};
 use crate::events::{
-    Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk, Lineage,
+    Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Frozen, Heartbeat, LeaseAsk, Lineage,
     PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Refusal, Roster, Settings, Unelectable,
     Verdict,
 };
@@ -142,6 +142,17 @@ pub struct Ledger {
     /// The record of the last grant or vote that had to be flushed; until it is known to be, every
     /// grant has to be (L5): a renewal must not overtake the promise it renews.
     pub bound_at: Seq,
+    /// The record of the last winner that was learned or announced: a grant to it has to be flushed with
+    /// it (L5).
+    pub winner_at: Seq,
+    /// The record of the last own announcement: nobody is told of it before it is flushed (E8).
+    pub announced_at: Seq,
+    /// Revision of the deciding code that records now: later revisions fold some things differently.
+    pub revision: u32,
+    /// The last roster that this member accepted for a proposer (M1).
+    pub roster_agreed: Option<Roster>,
+    /// The silence that a log owes that was registered anew: it may have forgotten such a promise (M1).
+    pub silence_owed: Nanos,
     /// Every term up to this one was released or superseded (L8).
     pub released: Term,
     /// The longest promise ever asked (L4).
@@ -197,6 +208,11 @@ impl Ledger {
             term_frozen: Term(0),
             promise: None,
             bound_at: Seq(0),
+            winner_at: Seq(0),
+            announced_at: Seq(0),
+            revision: 0,
+            roster_agreed: None,
+            silence_owed: Nanos(0),
             released: Term(0),
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
@@ -227,6 +243,18 @@ impl Ledger {
     #[must_use]
     pub fn announced(&self) -> Option<&Announcement> {
         self.history.last()
+    }
+
+    /// Returns the newest winner that others may be told of: an own announcement that a crash may still
+    /// take back is not told (E8).
+    #[must_use]
+    pub fn told(&self) -> Option<&Announcement> {
+        let kept = |a: &&Announcement| a.primary != self.me() || self.announced_at <= self.flushed;
+        match self.history.last() {
+            Some(newest) if kept(&newest) => Some(newest),
+            Some(newest) => self.history.iter().rev().find(|a| a.term < newest.term),
+            None => None,
+        }
     }
 
     /// Returns whether the cluster is paused for this member as its primary, with a quorum's consent:
@@ -443,7 +471,8 @@ impl Ledger {
         if self.diverged() {
             return None;
         }
-        Some(Position { lineage: self.lineage?, lsn: self.answer()?.lsn()? })
+        let answer = self.answer()?;
+        Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
     }
 
     /// Returns the frozen position for a term, if it was observed and counts (E2, E4).
@@ -453,12 +482,34 @@ impl Ledger {
         if planted(Plant::PreVotePositionCounts) {
             return self.rough_position();
         }
-        match freeze.outcome {
-            Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) if !self.diverged() => {
-                Some(Position { lineage: self.lineage?, lsn })
+        match freeze.outcome.as_ref()?.frozen()? {
+            Frozen { lsn: Some(lsn), settled: true, timeline, .. } if !self.diverged() => {
+                Some(Position { lineage: self.lineage_on(timeline)?, lsn })
             }
             _ => None,
         }
+    }
+
+    /// E3: the line of history of local data that was seen on a timeline. PostgreSQL may have switched
+    /// to a winner's before the daemon confirmed it; if several winners opened one of that number, or none
+    /// is known to have, it is not known.
+    fn lineage_on(&self, seen: Option<Timeline>) -> Option<Lineage> {
+        let mine = self.lineage?;
+        let Some(timeline) = seen.filter(|t| *t > mine.timeline) else { return Some(mine) };
+        let mut opened = self.history.iter().map(|a| a.lineage);
+        let found = opened.find(|l| l.timeline == timeline && l.opened > mine.opened)?;
+        let another = opened.any(|l| l.timeline == timeline && l != found);
+        (!another).then_some(found)
+    }
+
+    /// E3: the standby was seen on a timeline that nobody announced.
+    fn on_unknown_timeline(&self) -> bool {
+        if self.tenure.is_some() || self.lineage.is_none() {
+            return false;
+        }
+        let frozen = self.freeze.as_ref().and_then(|f| f.outcome.as_ref()?.frozen()?.timeline);
+        let seen = self.answer().filter(|a| a.in_recovery).and_then(|a| a.timeline).max(frozen);
+        self.lineage_on(seen).is_none()
     }
 
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
@@ -467,7 +518,7 @@ impl Ledger {
         if planted(Plant::DivergedFollows) {
             return false;
         }
-        if self.strayed {
+        if self.strayed || self.on_unknown_timeline() {
             return true;
         }
         match self.promotion_ordered {
@@ -588,7 +639,7 @@ impl Ledger {
         }
         let newest = self.announced()?;
         let lsn = self.answer()?.lsn()?;
-        let mine = self.lineage?;
+        let mine = self.lineage_on(self.answer()?.timeline)?;
         if mine == newest.lineage {
             return Some(0);
         }

@@ -4,7 +4,7 @@
 use crate::core::{BootNanos, Ledger, MemberId, Nanos};
 use crate::events::{
     Announcement, Deadline, Decision, Event, FlushedMark, Heartbeat, Message, Observation, OperatorRequest,
-    Record, Refusal, Settings, Testimony,
+    Record, Refusal, Settings, Testimony, Verdict,
 };
 use pgfo_replay::Machine;
 use std::sync::Arc;
@@ -32,9 +32,16 @@ impl Witness {
         let l = &self.ledger;
         let lease_left =
             l.lease_stands().then_some(l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
+        // E8: flushed, then told. The verdict is about that announcement.
+        let announced = l.told().copied();
+        let verdict = if announced.map(|a| a.term) == l.announced().map(|a| a.term) {
+            l.verdict
+        } else {
+            Verdict::Unknown
+        };
         Event::Decided(Decision::HeartbeatSent(Arc::new(Heartbeat {
-            announced: l.announced().copied(),
-            verdict: l.verdict,
+            announced,
+            verdict,
             term_seen: l.term_seen(),
             roster_number: l.roster.number,
             incarnation: l.process.incarnation,

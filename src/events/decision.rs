@@ -423,4 +423,13 @@ pub enum Decision {
         /// The pause.
         pause: PauseId,
     },
+    /// This process no longer stands in this term: who voted for it is told.
+    CandidacyClosed {
+        /// The term.
+        term: Term,
+        /// This process.
+        nonce: u64,
+    },
+    /// Ask every voter to renew the lease of an announced tenure (L5).
+    RenewalRequested(LeaseAsk),
 }

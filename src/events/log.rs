@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a receipt waits for.
@@ -207,6 +208,13 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
         self.shared.stats()
     }
 
+    /// Returns how long the log's thread has been at its present work: more than a moment means that the disk
+    /// does not come back.
+    #[must_use]
+    pub fn busy_for(&self) -> Duration {
+        self.shared.busy_for()
+    }
+
     /// Returns the log's present incarnation.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
@@ -270,5 +278,41 @@ impl<E: DeserializeOwned> Iterator for Records<E> {
             self.stream = None;
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgfo_replay::{BootNanos, WallNanos};
+    use std::time::Instant;
+
+    fn batch(seq: u64) -> Vec<Record<u64>> {
+        let (boot, wall) = (BootNanos(seq), WallNanos(0));
+        vec![Record { seq: Seq(seq), boot, wall, actor: 0, cause: None, event: seq }]
+    }
+
+    /// A disk that does not come back is seen, takes in what comes meanwhile, and everything after it.
+    #[test]
+    fn a_hung_disk_is_seen_and_refuses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EventLog::<u64>::open(dir.path(), LogOptions::default()).unwrap().log;
+        assert_eq!(log.append(batch(1), Durability::Flushed).unwrap().wait(), Ok(Seq(1)));
+        let hung = log.shared.hold_store();
+        let first = log.append(batch(2), Durability::Flushed).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while log.busy_for() < Duration::from_millis(20) {
+            assert!(Instant::now() < patience, "the log's thread never began");
+            std::thread::yield_now();
+        }
+        let many = 2_000;
+        for seq in 3..=many {
+            log.append(batch(seq), Durability::Buffered).unwrap();
+        }
+        let last = log.append(batch(many + 1), Durability::Flushed).unwrap();
+        drop(hung);
+        assert_eq!(first.wait(), Ok(Seq(2)));
+        assert_eq!(last.wait(), Ok(Seq(many + 1)));
+        log.close().unwrap();
     }
 }

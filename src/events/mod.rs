@@ -109,6 +109,7 @@ impl pgfo_replay::Failures for Event {
 mod backlog;
 mod chain;
 mod codec;
+mod columns;
 mod damage;
 mod entry;
 mod evidence;

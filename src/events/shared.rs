@@ -6,6 +6,7 @@ use super::store::{Store, StoreError};
 use pgfo_replay::Seq;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// The log's numbers, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct LogStats {
     pub flushed: Seq,
     /// Records that are not packed.
     pub hot_records: u64,
+    /// Bytes of the blocks that were packed since the log was opened.
+    pub packed_bytes: u64,
     /// Bytes of the store on disk.
     pub disk_bytes: u64,
     /// Bytes held in memory until they are flushed.
@@ -32,9 +35,13 @@ pub(crate) struct Shared {
     pub(crate) last: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) hot_first: AtomicU64,
+    pub(crate) packed_bytes: AtomicU64,
     pub(crate) backlog_bytes: AtomicU64,
     pub(crate) stalled: AtomicBool,
     pub(crate) closing: AtomicBool,
+    /// When the log's thread began its present work, in milliseconds after `origin`; 0: it waits for some.
+    busy_since: AtomicU64,
+    origin: Instant,
 }
 
 impl Shared {
@@ -45,10 +52,30 @@ impl Shared {
             last: AtomicU64::new(last.0),
             flushed: AtomicU64::new(last.0),
             hot_first: AtomicU64::new(hot_first.0),
+            packed_bytes: AtomicU64::new(0),
             backlog_bytes: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            busy_since: AtomicU64::new(0),
+            origin: Instant::now(),
         }
+    }
+
+    /// The log's thread begins work that may need the disk, or has done it.
+    pub(crate) fn busy(&self, busy: bool) {
+        self.busy_since.store(if busy { self.millis() } else { 0 }, Ordering::Release);
+    }
+
+    /// Returns how long the log's thread has been at its present work.
+    pub(crate) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.millis().saturating_sub(since)),
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Runs `work` on the store; it is away while the log recovers from an error.
@@ -69,6 +96,12 @@ impl Shared {
         *place = store;
     }
 
+    /// Keeps the store from everybody, as a disk does that hangs.
+    #[cfg(test)]
+    pub(crate) fn hold_store(&self) -> impl Sized + '_ {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn stats(&self) -> LogStats {
         let last = self.last.load(Ordering::Acquire);
         let hot_first = self.hot_first.load(Ordering::Acquire);
@@ -77,6 +110,7 @@ impl Shared {
             last: Seq(last),
             flushed: Seq(self.flushed.load(Ordering::Acquire)),
             hot_records: (last + 1).saturating_sub(hot_first),
+            packed_bytes: self.packed_bytes.load(Ordering::Acquire),
             disk_bytes: self.with_store(|store| Ok(store.disk_bytes())).unwrap_or(0),
             backlog_bytes: self.backlog_bytes.load(Ordering::Acquire),
             stalled: self.stalled.load(Ordering::Acquire),

@@ -18,9 +18,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// Batches that may wait for the log's thread; one more is refused. Several seconds of the busiest
-/// second that a member has.
-pub const QUEUE_BATCHES_MAX: usize = 1024;
+/// Batches that may wait for the log's thread; one more is refused. A disk that hangs is like a full one: the
+/// member keeps its lease and waits, so this holds what a member observes within some twenty minutes.
+pub const QUEUE_BATCHES_MAX: usize = 16 * 1024;
 /// Batches taken before a flush: bounds how long the first of a group waits for the last.
 const GROUP_BATCHES_MAX: usize = 256;
 /// Buffered batches reach the disk after this long at the latest: what a crash may take from the evidence, never
@@ -80,7 +80,9 @@ impl<E: Serialize> Writer<E> {
             if matches!(received, Received::Closed) {
                 return self.close();
             }
+            self.shared.busy(true);
             self.work(matches!(received, Received::Idle));
+            self.shared.busy(false);
             self.notices.deliver();
             if self.retry_at.is_some() && self.shared.closing.load(Ordering::Acquire) {
                 return self.close();
@@ -206,6 +208,7 @@ impl<E: Serialize> Writer<E> {
             store.flush()
         })?;
         self.shared.hot_first.store(self.packer.hot_first().0, Ordering::Release);
+        self.shared.packed_bytes.store(self.packer.packed_bytes(), Ordering::Release);
         Ok(())
     }
 

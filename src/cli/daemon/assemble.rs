@@ -1,5 +1,6 @@
 //! Puts a member together: log, roles, hands, supervision; and takes it apart again in order.
 
+use super::disk::watch_the_disk;
 use super::{answers, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
@@ -12,8 +13,8 @@ use crate::config::{Config, FencingMode, reload_changes};
 use crate::control::ControlServer;
 use crate::core::{CORE_REVISION, Incarnation, Ledger};
 use crate::events::{
-    Actor, Condition, Event, EventLog, HEAD_NAME, LogCondition, LogFound, LogOptions, Observation,
-    OperatorRequest, ProcessIdentity, ProcessStart,
+    Actor, Condition, Event, EventLog, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest,
+    ProcessIdentity, ProcessStart,
 };
 use crate::guard;
 use crate::os;
@@ -144,7 +145,7 @@ pub(super) async fn serve(
     let names = config.membership.members().iter().map(|m| m.name.clone()).collect();
     let heard = Observer::new(Actor::PeerLink, sequencer.clone().recipient());
     actix::spawn(listen_to_peers(peer_events, heard, logger.clone(), names));
-    actix::spawn(tell_log_conditions(opened.conditions, daemon.clone(), logger.clone()));
+    actix::spawn(watch_the_disk(log.clone(), opened.conditions, daemon.clone(), logger.clone()));
     let control_path = config.node.run_directory.join(crate::cli::CONTROL_SOCKET);
     make_run_directory(&config.node.run_directory)?;
     let (_control, asked) = ControlServer::start(&control_path)
@@ -411,24 +412,6 @@ async fn keep_guard(
                 }
             });
             Ok(())
-        }
-    }
-}
-
-async fn tell_log_conditions(mut conditions: mpsc::Receiver<LogCondition>, daemon: Observer, logger: Logger) {
-    while let Some(condition) = conditions.recv().await {
-        match condition {
-            LogCondition::Stalled { why } => {
-                crit!(logger, "the event log can't be written: this member neither votes nor stands"; "why" => &why);
-                daemon.tell(Observation::LogStalled { why }).await;
-            }
-            LogCondition::Recovered => {
-                info!(logger, "the event log can be written again");
-                daemon.tell(Observation::LogRecovered).await;
-            }
-            LogCondition::Slow { nanos } => {
-                warn!(logger, "flushing the event log was slow"; "took_ms" => nanos / 1_000_000);
-            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The invariants, one file each, and their registry (DESIGN section 3.6). They look at the world from
 //! outside; no member knows what they know.
 
+mod e2_frozen;
 mod e3_spoilt;
 mod h1_false_failover;
 mod h2_one_per_cause;
 mod h3_ping_pong;
 mod l1_promise_kept;
+mod l5_lineage;
 mod s10_recovery;
 mod s11_audit;
 mod s12_bounds;
@@ -91,6 +93,8 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(s10_recovery::Recovery),
         Box::new(s12_bounds::Bounds),
         Box::new(l1_promise_kept::PromiseKept::default()),
+        Box::new(l5_lineage::Lineages::default()),
+        Box::new(e2_frozen::StaysFrozen::default()),
         Box::new(e3_spoilt::Unspoilt),
         Box::new(h1_false_failover::FalseFailover::default()),
         Box::new(h2_one_per_cause::OnePerCause::default()),

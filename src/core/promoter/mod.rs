@@ -93,6 +93,8 @@ struct Proposal {
     roster: Roster,
     member: MemberId,
     accepted: BTreeMap<MemberId, Term>,
+    /// How often it was sent.
+    sent: u8,
 }
 
 /// The last attempt to follow.
@@ -321,7 +323,7 @@ fn decided(decision: Decision) -> Event {
 }
 
 fn is_frozen(outcome: &FreezeOutcome) -> bool {
-    matches!(outcome, FreezeOutcome::Frozen { settled: true, lsn: Some(_), .. })
+    outcome.frozen().is_some_and(|f| f.settled && f.lsn.is_some())
 }
 
 /// Returns the message inside an observation, with its sender.
