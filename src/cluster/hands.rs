@@ -38,6 +38,9 @@ impl World {
                     self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
                 }
             }
+            Happening::StrayDeadline(deadline) => {
+                self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
+            }
             Happening::ProbeArrives { target, kind, started, number } => {
                 self.probe_arrives(id, target, kind, started, number);
             }
@@ -141,6 +144,8 @@ impl World {
         } else {
             self.network.latency(&self.draws, now, target, id, number)
         };
+        let slow = if now < there.slow_answers.1 { there.slow_answers.0 } else { Nanos(0) };
+        let back = Nanos(back.0 + slow.0);
         let (at, report) = match found {
             Some(report) if now.plus(back) < deadline => (now.plus(back), report),
             _ => (deadline, timed_out),
@@ -203,9 +208,18 @@ impl World {
     // ---- freezing, promoting, following -----------------------------------------------------
 
     pub(super) fn freeze(&mut self, id: MemberId, term: Term) {
+        let now = self.now();
+        let unseen_until = self.node(id).freeze_unseen_until;
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
-        p.held = true;
-        let had = p.receiver.take().is_some();
+        // With replay paused, the receiver streams on for a while after the order.
+        p.freezes = now < unseen_until && p.receiver.is_some();
+        p.held = !p.freezes;
+        let had = !p.freezes && p.receiver.take().is_some();
+        let run = p.run;
+        if p.freezes {
+            self.queue.at(unseen_until, Event::FreezeBites(id, run));
+        }
+        let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         let conninfo = p.upstream.map_or(String::new(), |u| format!("host=node{}", u.0 + 1));
         if had {
             self.for_daemon(id, Nanos(1_000_000), Happening::ReceiverEnded);
@@ -272,6 +286,11 @@ impl World {
                 return self.for_daemon(id, takes, ended(unknown()));
             }
             Some(PromotionFault::ReportLost) => return self.queue.after(takes, promoted),
+            Some(PromotionFault::DoneThenCrash) => {
+                let dies = Event::PostgresKilled(id, p.run);
+                self.queue.after(takes, promoted);
+                return self.queue.after(Nanos(takes.0 + 1_000_000), dies);
+            }
             None => {}
         }
         if p.process != Process::Up {
@@ -300,6 +319,7 @@ impl World {
     fn point_at(&mut self, id: MemberId, source: MemberId) {
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         p.held = false;
+        p.freezes = false;
         p.upstream = Some(source);
         p.receiver = None;
         let run = p.run;

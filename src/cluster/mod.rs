@@ -2,6 +2,7 @@
 //! the same roles as in production, stepped by the same loop; nothing here decides about failover.
 
 mod daemon;
+mod disturbances;
 mod draw;
 mod engine_room;
 mod fact;
@@ -26,7 +27,7 @@ pub use fact::Fact;
 pub use node::Node;
 pub use role::{SimRole, sim_roles};
 pub use run::{Broken, Outcome, run, run_with_story};
-pub use scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
+pub use scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 pub use shrink::shrink;
 pub use swarm::swarm;
 pub use time::SimNanos;
