@@ -2,12 +2,15 @@
 
 use super::{Fact, Invariant, World};
 use crate::core::{MemberId, Term};
-use crate::events::{CandidacyKind, Decision};
-use std::collections::BTreeSet;
+use crate::events::{CandidacyKind, Decision, LeaseAsk};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The invariant: the failover candidacies.
+/// The invariant: the failover candidacies, and the last vote of each member.
 #[derive(Default)]
-pub(super) struct WhoSeesRefuses(BTreeSet<(MemberId, Term)>);
+pub(super) struct WhoSeesRefuses {
+    candidacies: BTreeSet<(MemberId, Term)>,
+    votes: BTreeMap<MemberId, (MemberId, LeaseAsk)>,
+}
 
 impl Invariant for WhoSeesRefuses {
     fn id(&self) -> &'static str {
@@ -20,11 +23,15 @@ impl Invariant for WhoSeesRefuses {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };
         match &**decision {
             Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. } => {
-                self.0.insert((*member, *term));
+                self.candidacies.insert((*member, *term));
             }
-            Decision::VoteGranted { candidate, ask, verdict, .. }
-                if self.0.contains(&(*candidate, ask.term)) && !verdict.is_down() =>
-            {
+            Decision::VoteGranted { candidate, ask, verdict, .. } => {
+                // The same vote may be repeated when the winner is known already.
+                let repeated = self.votes.insert(*member, (*candidate, *ask)) == Some((*candidate, *ask));
+                let failover = self.candidacies.contains(&(*candidate, ask.term));
+                if repeated || !failover || verdict.is_down() {
+                    return Ok(());
+                }
                 return Err(format!(
                     "member {} holds the primary {verdict:?}, and votes for {} in term {}",
                     member.0, candidate.0, ask.term

@@ -1,4 +1,5 @@
-//! L8: a release ends the tenure: nobody is granted a term that its holder asked for after releasing it.
+//! L8: a release comes when nothing writes any more, and ends the tenure: nobody is granted a term that its
+//! holder asked for after releasing it.
 
 use super::{Fact, Invariant, World};
 use crate::core::{MemberId, Term};
@@ -14,12 +15,15 @@ impl Invariant for ReleaseEnds {
         "L8"
     }
     fn says(&self) -> &'static str {
-        "a term that was released is never asked for again"
+        "a tenure is released only once nothing writes any more, and its term is never asked for again"
     }
-    fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
+    fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::Decided { member, decision } => {
                 if let Decision::LeaseReleased { term, last_number } = &**decision {
+                    if world.writers().contains(member) {
+                        return Err(format!("member {} releases term {term}, and still accepts writes", member.0));
+                    }
                     let last = self.0.entry(*member).or_insert((*term, *last_number));
                     *last = (*last).max((*term, *last_number));
                 }

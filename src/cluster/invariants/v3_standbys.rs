@@ -1,7 +1,8 @@
-//! V3: in the end every standby streams from the primary. One that was frozen for an election that
+//! V3: in the end every standby streams from the primary, or from one that does (M4). One that was frozen for an election that
 //! nobody won, and for ever, would be neither an error of one writer nor of agreement.
 
 use super::{Invariant, World, is_live};
+use crate::core::MemberId;
 
 /// The invariant.
 pub(super) struct StandbysStream;
@@ -21,11 +22,27 @@ impl Invariant for StandbysStream {
         }
         for node in &world.nodes {
             let Some(p) = node.postgres.as_ref().filter(|_| node.id != writer) else { continue };
-            let streams = p.receiver.is_some_and(|r| r.source == writer && !r.loops);
-            if !streams && !node.rebuild_queued {
-                return Err(format!("member {} does not stream from {}: held {}", node.id.0, writer.0, p.held));
+            if !streams(world, node.id, writer) && !node.rebuild_queued {
+                return Err(format!(
+                    "member {} does not stream from {}: its upstream is {:?}, held {}, receiver {:?}",
+                    node.id.0, writer.0, p.upstream, p.held, p.receiver
+                ));
             }
         }
         Ok(())
     }
+}
+
+/// Whether WAL gets from the primary to a member, over other standbys or not.
+fn streams(world: &World, id: MemberId, writer: MemberId) -> bool {
+    let mut at = id;
+    for _ in &world.nodes {
+        if at == writer {
+            return true;
+        }
+        let receiver = world.node(at).postgres.as_ref().and_then(|p| p.receiver).filter(|r| !r.loops);
+        let Some(receiver) = receiver else { return false };
+        at = receiver.source;
+    }
+    at == writer
 }
