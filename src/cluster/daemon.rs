@@ -296,8 +296,10 @@ impl World {
             process,
             log: condition,
         };
-        self.fact(Fact::DaemonStarted { member: id, term_seen });
         self.observe(id, Actor::Daemon, Observation::ProcessStarted(Box::new(start)));
+        // What it knows once it has started, not what its log would have it know.
+        let term_seen = self.node(id).ledger().map_or(term_seen, crate::core::Ledger::term_seen);
+        self.fact(Fact::DaemonStarted { member: id, term_seen });
         let node = self.node(id);
         let armed = node.guard.armed();
         if let Some((lives, sealed)) = node.postgres.as_ref().map(|p| (p.lives(), p.signal)) {

@@ -61,7 +61,8 @@ impl World {
                 self.daemon_returns(member, self.now().plus(RESTART));
             }
             Fault::ManualPromotion { member } => {
-                let run = self.node(member).postgres.as_ref().filter(|p| p.process == Process::Up).map(|p| p.run);
+                let run =
+                    self.node(member).postgres.as_ref().filter(|p| p.process == Process::Up).map(|p| p.run);
                 if let Some(run) = run {
                     self.queue.at(self.now(), Event::PostgresPromoted(member, run));
                 }
@@ -109,7 +110,9 @@ impl World {
 
     /// The WAL receiver is gone at last; until now it streamed on.
     pub(super) fn freeze_bites(&mut self, id: MemberId, run: Run) {
-        let Some(p) = self.node_mut(id).postgres.as_mut().filter(|p| p.run == run && p.freezes) else { return };
+        let Some(p) = self.node_mut(id).postgres.as_mut().filter(|p| p.run == run && p.freezes) else {
+            return;
+        };
         p.freezes = false;
         p.held = true;
         if p.receiver.take().is_some() {

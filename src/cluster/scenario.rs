@@ -358,7 +358,10 @@ impl Fault {
     pub const fn may_disturb(&self) -> bool {
         !matches!(
             self,
-            Self::StrayDeadlines { .. } | Self::WallStep { .. } | Self::ReceiverDies { .. } | Self::Duplicate { .. }
+            Self::StrayDeadlines { .. }
+                | Self::WallStep { .. }
+                | Self::ReceiverDies { .. }
+                | Self::Duplicate { .. }
         )
     }
 }

@@ -160,8 +160,11 @@ fn series(s: &mut Swarm, kind: u64, members: &[ScenarioMember], at_ms: u64) -> V
             .iter()
             .map(|other| {
                 let begins = at_ms + s.next().below(2_000);
-                let fault =
-                    Fault::Clog { from: vec![member], to: vec![*other], for_ms: s.next().between(500, 9_000) };
+                let fault = Fault::Clog {
+                    from: vec![member],
+                    to: vec![*other],
+                    for_ms: s.next().between(500, 9_000),
+                };
                 TimedFault { at_ms: begins, fault }
             })
             .collect(),

@@ -22,7 +22,10 @@ impl Invariant for ReleaseEnds {
             Fact::Decided { member, decision } => {
                 if let Decision::LeaseReleased { term, last_number } = &**decision {
                     if world.writers().contains(member) {
-                        return Err(format!("member {} releases term {term}, and still accepts writes", member.0));
+                        return Err(format!(
+                            "member {} releases term {term}, and still accepts writes",
+                            member.0
+                        ));
                     }
                     let last = self.0.entry(*member).or_insert((*term, *last_number));
                     *last = (*last).max((*term, *last_number));
