@@ -11,6 +11,7 @@ use pgfo::events::{
 };
 use pgfo_replay::{Ensemble, Machine, Seat, Seq};
 use replay_support::*;
+use std::sync::Arc;
 
 const KEEP: AuditOptions = AuditOptions { all: false, story: true, receipts: false };
 
@@ -37,7 +38,7 @@ fn a_whole_log_is_identical_in_each_of_its_forms() {
     let log = write(&mut cluster, NODE2, dir.path());
     let flat = dir.path().join("node2.events");
     let reader = LogReader::<Event>::open(&log).unwrap();
-    reader.export_to(&mut std::fs::File::create(&flat).unwrap()).unwrap();
+    reader.export_to(None, None, &mut std::fs::File::create(&flat).unwrap()).unwrap();
     for path in [log.clone(), log.join("events.db"), flat] {
         let (exit, out, err) = replay(&args(&[path]));
         assert_eq!((exit, err.as_str()), (Exit::Ok, ""), "{out}");
@@ -112,7 +113,7 @@ fn only_the_first_divergences_are_shown() {
     }
     for record in cluster.node(NODE1).records_mut() {
         if let Event::Decided(Decision::HeartbeatSent(h)) = &mut record.event {
-            h.priority = 7;
+            Arc::make_mut(h).priority = 7;
         }
     }
     let records: Vec<Record> = cluster.node(NODE1).records().cloned().collect();

@@ -16,7 +16,9 @@ pub const DECISIONS_MAX: usize = 256;
 /// messages to actors: the result is the same.
 #[derive(Clone, Debug)]
 pub struct Batch<E> {
+    /// The records of this batch, behind those of the log it was begun on.
     records: Vec<Record<E>>,
+    first: usize,
     delivered: usize,
 }
 
@@ -25,7 +27,23 @@ impl<E> Batch<E> {
     #[must_use]
     pub fn begin(seq: Seq, boot: BootNanos, wall: WallNanos, actor: u8, observation: E) -> Self {
         let first = Record { seq, boot, wall, actor, cause: None, event: observation };
-        Self { records: vec![first], delivered: 0 }
+        Self { records: vec![first], first: 0, delivered: 0 }
+    }
+
+    /// Begins a batch at the end of a log that is held in memory, and gives it back with the batch in it
+    /// when finished: no record is moved.
+    #[must_use]
+    pub fn onto(
+        mut log: Vec<Record<E>>,
+        boot: BootNanos,
+        wall: WallNanos,
+        actor: u8,
+        observation: E,
+    ) -> Self {
+        let first = log.len();
+        let seq = log.last().map_or(Seq(1), |r| r.seq.next());
+        log.push(Record { seq, boot, wall, actor, cause: None, event: observation });
+        Self { records: log, first, delivered: first }
     }
 
     /// Returns the record to deliver next, `None` when the batch is complete.
@@ -44,11 +62,12 @@ impl<E> Batch<E> {
             Some(r) => (r.seq, r.boot, r.wall),
             None => panic!("an answer to a batch that is complete"),
         };
+        let before = self.records[self.first].seq.0.wrapping_sub(self.first as u64);
         for event in decisions {
-            let seq = Seq(self.records[0].seq.0 + self.records.len() as u64);
+            let seq = Seq(before.wrapping_add(self.records.len() as u64));
             self.records.push(Record { seq, boot, wall, actor, cause: Some(cause), event });
             assert!(
-                self.records.len() <= DECISIONS_MAX,
+                self.records.len() - self.first <= DECISIONS_MAX,
                 "more than {DECISIONS_MAX} decisions on one observation"
             );
         }
@@ -62,10 +81,10 @@ impl<E> Batch<E> {
     /// Returns the records so far, the observation first.
     #[must_use]
     pub fn records(&self) -> &[Record<E>] {
-        &self.records
+        &self.records[self.first..]
     }
 
-    /// Returns the whole batch.
+    /// Returns the whole batch, behind the log it was begun on, if any.
     ///
     /// # Panics
     /// When a record was not yet delivered.
@@ -77,6 +96,7 @@ impl<E> Batch<E> {
 }
 
 /// A machine and the actor number its decisions carry.
+#[derive(Clone)]
 pub struct Seat<M: ?Sized> {
     /// Number in the records.
     pub actor: u8,
@@ -85,15 +105,25 @@ pub struct Seat<M: ?Sized> {
 }
 
 /// The machines of one member, stepped without actors: for recovery, audit, simulation.
-pub struct Ensemble<M: ?Sized> {
+pub struct Ensemble<M: Machine + ?Sized> {
     seats: Vec<Seat<M>>,
+    /// Empty between two steps; kept for its memory.
+    decisions: Vec<M::Event>,
+    /// Who decided each of them.
+    actors: Vec<u8>,
+}
+
+impl<M: Machine + Clone> Clone for Ensemble<M> {
+    fn clone(&self) -> Self {
+        Self::new(self.seats.clone())
+    }
 }
 
 impl<M: Machine + ?Sized> Ensemble<M> {
     /// Makes an ensemble; the order of the seats is the order of delivery.
     #[must_use]
     pub fn new(seats: Vec<Seat<M>>) -> Self {
-        Self { seats }
+        Self { seats, decisions: Vec::new(), actors: Vec::new() }
     }
 
     /// Returns the seats in order.
@@ -116,18 +146,19 @@ impl<M: Machine + ?Sized> Ensemble<M> {
         }
     }
 
-    /// Runs one observation to the end and returns the batch.
+    /// Runs one observation to the end and returns the batch, behind the log it was begun on, if any.
     #[must_use]
-    pub fn step(&mut self, mut batch: Batch<M::Event>) -> Vec<Record<M::Event>>
-    where
-        M::Event: Clone,
-    {
-        let mut decisions = Vec::new();
-        while let Some(record) = batch.current().cloned() {
+    pub fn step(&mut self, mut batch: Batch<M::Event>) -> Vec<Record<M::Event>> {
+        while let Some(record) = batch.current() {
             for seat in &mut self.seats {
-                seat.machine.evolve(&record);
-                seat.machine.decide(&record, &mut decisions);
-                batch.answer(seat.actor, decisions.drain(..));
+                seat.machine.evolve(record);
+                seat.machine.decide(record, &mut self.decisions);
+                if self.actors.len() < self.decisions.len() {
+                    self.actors.resize(self.decisions.len(), seat.actor);
+                }
+            }
+            for (event, actor) in self.decisions.drain(..).zip(self.actors.drain(..)) {
+                batch.answer(actor, [event]);
             }
             batch.advance();
         }
@@ -138,9 +169,14 @@ impl<M: Machine + ?Sized> Ensemble<M> {
     #[must_use]
     pub fn deadlines(&self) -> Vec<(M::Deadline, BootNanos)> {
         let mut all = Vec::new();
-        for seat in &self.seats {
-            seat.machine.deadlines(&mut all);
-        }
+        self.deadlines_into(&mut all);
         all
+    }
+
+    /// As [`Ensemble::deadlines`], appended to what is there.
+    pub fn deadlines_into(&self, all: &mut Vec<(M::Deadline, BootNanos)>) {
+        for seat in &self.seats {
+            seat.machine.deadlines(all);
+        }
     }
 }

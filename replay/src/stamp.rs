@@ -43,3 +43,32 @@ impl BootNanos {
 /// Nanoseconds of the wall clock since 1970-01-01 UTC. For people only: no decision reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WallNanos(pub i64);
+
+/// A length of time in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// Returns a length of `millis` milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis * 1_000_000)
+    }
+
+    /// Returns the whole milliseconds.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+}
+
+impl fmt::Display for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0 / 1_000;
+        if micros >= 1_000_000 {
+            write!(f, "{}.{:03} s", micros / 1_000_000, micros / 1_000 % 1_000)
+        } else {
+            write!(f, "{}.{:01} ms", micros / 1_000, micros / 100 % 10)
+        }
+    }
+}

@@ -104,10 +104,11 @@ impl Tools {
             Outcome::Done(frozen) => {
                 drop(session);
                 match self.system_id(deadline).await {
-                    Some(system_id) => FreezeOutcome::Frozen {
+                    Some(system_id) => FreezeOutcome::FrozenOn {
                         lsn: frozen.receive.max(frozen.replay),
                         settled: frozen.startup_wait.has_replayed_local_wal(),
                         system_id,
+                        timeline: frozen.timeline,
                     },
                     None => {
                         FreezeOutcome::NotObserved { why: "its system identifier can't be read".to_owned() }

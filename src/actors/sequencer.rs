@@ -18,9 +18,9 @@ use slog::{Logger, crit, error};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
-/// Batches whose effects wait for the disk. A stalled disk holds them back; more than this many binding
-/// decisions cannot be outstanding in a sane cluster.
-const WAITING_MAX: usize = 4096;
+/// Batches whose effects wait for the disk. A stalled disk holds them back, for as long as the log's own queue
+/// has room.
+const WAITING_MAX: usize = crate::events::QUEUE_BATCHES_MAX;
 
 /// Tells records to people.
 pub type Teller = Box<dyn FnMut(&Record, &Settings)>;

@@ -21,6 +21,10 @@ enum Command {
     Status(cli::status::StatusArgs),
     /// Re-derives every decision from event logs, and tells their story.
     Replay(cli::replay::ReplayArgs),
+    /// Lists, shows and cuts out incidents: failovers, and attempts that came to nothing.
+    Incident(cli::incident::IncidentArgs),
+    /// One page about a failover, or about one that did not happen: who saw what, who voted how, and why.
+    Explain(cli::explain::ExplainArgs),
     /// Makes a member the primary of the next term.
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
@@ -29,6 +33,8 @@ enum Command {
     Postgres(cli::postgres::PostgresArgs),
     /// Rehearses failures: a simulated cluster over the very code that decides.
     Simulate(cli::simulate::SimulateArgs),
+    /// Tries timings in a simulated cluster: false failovers against the time to recover.
+    Sweep(cli::sweep::SweepArgs),
     /// Makes and shows the cluster's certificates.
     Cert(cli::cert::CertArgs),
     /// Kills throw-away clusters on this machine, and shows what happens.
@@ -43,10 +49,13 @@ fn main() -> ExitCode {
         Command::Daemon(args) => cli::daemon::run(args),
         Command::Status(args) => cli::status::run(args),
         Command::Replay(args) => cli::replay::run(args),
+        Command::Incident(args) => cli::incident::run(args),
+        Command::Explain(args) => cli::explain::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),
         Command::Postgres(args) => cli::postgres::run(args),
         Command::Simulate(args) => cli::simulate::run(args),
+        Command::Sweep(args) => cli::sweep::run(args),
         Command::Cert(args) => cli::cert::run(args).map(|()| Exit::Ok),
         Command::Demo(args) => cli::demo::run(args),
         Command::Bench(args) => cli::bench::run(args),

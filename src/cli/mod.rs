@@ -6,12 +6,15 @@ pub mod cert;
 pub mod daemon;
 pub mod demo;
 pub mod exit;
+pub mod explain;
 pub mod guard;
+pub mod incident;
 pub mod logging;
 pub mod postgres;
 pub mod replay;
 pub mod simulate;
 pub mod status;
+pub mod sweep;
 
 /// The control socket's name in the run directory.
 pub const CONTROL_SOCKET: &str = "control.sock";

@@ -4,20 +4,24 @@
 mod args;
 mod audit;
 mod json;
-mod live;
+pub(crate) mod live;
 mod merge;
 mod progress;
-mod text;
+pub(crate) mod text;
+mod what_if;
 
 pub use args::{Bound, ReplayArgs};
 pub use audit::{
-    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_reader,
-    audit_with,
+    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_from,
+    audit_reader, audit_with,
 };
 pub use merge::{Place, Timeline, merge};
+pub use what_if::{Asked, Change, Changes, Happened, Outcomes, Recorded, Side, Value, WhatIfArgs, Worse};
 
 use crate::cli::exit::Exit;
-use crate::events::{Event, LogReader, ReadError};
+use crate::core::States;
+use crate::events::{Event, LogReader, ReadError, Record};
+use crate::keep::open_state;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -60,6 +64,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When `out` can't be written. A closed pipe is none: whoever reads has seen enough.
 pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Exit> {
+    if args.what_if.is_asked() {
+        return what_if::run_to(args, out, err);
+    }
     let mut logs = Vec::new();
     for path in &args.logs {
         match open_and_audit(path, args) {
@@ -91,16 +98,46 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
 }
 
 fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, ReadError> {
+    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
+    audit_path(path, options, |_| ())
+}
+
+/// What is read of a log.
+pub(crate) enum Seen<'a> {
+    /// The state of the checkpoint that it begins behind; nothing else comes before it.
+    Beginning(&'a States),
+    /// A record.
+    Record(&'a Record),
+}
+
+/// Audits the log at `path`, and lets `see` have all that is read.
+///
+/// # Errors
+/// When there is no log, or it can't be read at all.
+pub(crate) fn audit_path(
+    path: &std::path::Path,
+    options: AuditOptions,
+    mut see: impl FnMut(Seen<'_>),
+) -> Result<Audit, ReadError> {
     // A live log is held by its daemon, which hands out a consistent copy.
     let live = live::copy(path);
     let reader = LogReader::<Event>::open(live.as_ref().map_or(path, live::Copy::path))?;
-    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
     let progress = progress::Progress::of(path, reader.count_hint());
-    Ok(audit_reader(progress.watch(reader), options))
+    let checkpoint = reader.checkpoint().cloned();
+    // One that this release can't read is told by the audit.
+    if let Some(states) = checkpoint.as_ref().and_then(|checkpoint| open_state(checkpoint).ok()) {
+        see(Seen::Beginning(&states));
+    }
+    let records = progress.watch(reader).inspect(|item| {
+        if let Ok(record) = item {
+            see(Seen::Record(record));
+        }
+    });
+    Ok(audit_from(checkpoint.as_ref(), records, options))
 }
 
-fn same_cluster(logs: &[Log]) -> Result<(), OtherCluster> {
-    let named: Vec<(&Log, &str)> = logs.iter().filter_map(|l| Some((l, l.audit.cluster()?))).collect();
+pub(crate) fn same_cluster<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Result<(), OtherCluster> {
+    let named: Vec<(&Log, &str)> = logs.into_iter().filter_map(|l| Some((l, l.audit.cluster()?))).collect();
     let Some((first, one)) = named.first() else { return Ok(()) };
     match named.iter().find(|(_, cluster)| cluster != one) {
         None => Ok(()),
@@ -115,8 +152,8 @@ fn same_cluster(logs: &[Log]) -> Result<(), OtherCluster> {
 
 /// Returns the worst verdict's code: unreadable, then diverged, then diverged from another revision.
 #[must_use]
-pub fn worst(logs: &[Log]) -> Exit {
-    let found: Vec<Exit> = logs.iter().map(|log| log.audit.verdict().exit()).collect();
+pub fn worst<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Exit {
+    let found: Vec<Exit> = logs.into_iter().map(|log| log.audit.verdict().exit()).collect();
     [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision]
         .into_iter()
         .find(|exit| found.contains(exit))

@@ -3,9 +3,8 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
-use super::node::{Daemon, Node, Waiting};
+use super::node::{Daemon, Waiting};
 use super::queue::{Event, Happening, Run};
-use super::role::{SimRole, sim_roles};
 use super::scenario::CrashPoint;
 use super::time::SimNanos;
 use super::world::World;
@@ -14,8 +13,9 @@ use crate::events::{
     Actor, Decision, Event as LogEvent, GuardReport, LogFound, Message, Observation, ProcessIdentity,
     ProcessStart, Record,
 };
-use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+use pgfo_replay::{Batch, Seq, WallNanos};
 use std::collections::VecDeque;
+use std::hash::Hasher;
 
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
@@ -41,15 +41,6 @@ fn binds(effect: &Effect) -> bool {
     }
 }
 
-/// Folds a log into roles, without deciding anything.
-pub(super) fn fold(node: &Node, records: &[Record]) -> Ensemble<SimRole> {
-    let mut roles = sim_roles(&node.settings);
-    for record in records {
-        roles.evolve(record, None);
-    }
-    roles
-}
-
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
@@ -57,16 +48,18 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
         let Some(daemon) = node.daemon.as_mut() else { return };
-        let seq = Seq(node.log.records.len() as u64 + 1);
         let event = LogEvent::Observed(observation);
-        let batch = Batch::begin(seq, node.clock.boot(now), wall, actor.number(), event);
-        let records = daemon.roles.step(batch);
-        let last = records.last().map_or(seq, |r| r.seq);
+        // The batch is begun on the log itself: no record is moved.
+        let log = std::mem::take(&mut node.log.records);
+        let first = log.len();
+        let batch = Batch::onto(log, node.clock.boot(now), wall, actor.number(), event);
+        node.log.records = daemon.roles.step(batch);
+        let last = Seq(node.log.records.len() as u64);
         self.batches += 1;
 
-        let mut at_once = Vec::new();
-        let mut out = Vec::new();
-        for record in &records {
+        let mut at_once = std::mem::take(&mut self.scratch.at_once);
+        let mut out = std::mem::take(&mut self.scratch.effects);
+        for record in &node.log.records[first..] {
             let urgency = urgency(&record.event);
             effects(record, &node.settings, daemon.process.nonce, &mut out);
             if urgency == Urgency::Durable {
@@ -82,24 +75,26 @@ impl World {
                 }
             }
         }
-        for record in &records {
+        let log = std::mem::take(&mut node.log.records);
+        for record in &log[first..] {
             self.note(id, record);
         }
-        self.node_mut(id).log.records.extend(records);
+        self.node_mut(id).log.records = log;
         self.flush(id);
         let binds = self.node(id).daemon.as_ref().is_some_and(|d| d.wanted == last);
         if binds && self.dies_at(id, CrashPoint::Appended) {
             return;
         }
-        for (sent_by, effect) in at_once {
+        for (sent_by, effect) in at_once.drain(..) {
             self.perform(id, sent_by, effect);
         }
+        self.scratch.at_once = at_once;
+        self.scratch.effects = out;
         self.arm_deadlines(id);
     }
 
     fn note(&mut self, id: MemberId, record: &Record) {
-        self.trace.0 = (self.trace.0.rotate_left(5) ^ self.queue.now().0 ^ u64::from(id.0))
-            .wrapping_mul(0x517C_C1B7_2722_0A95);
+        self.trace.write_u64(self.queue.now().0 ^ u64::from(id.0));
         let LogEvent::Decided(decision) = &record.event else {
             if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
                 && !matches!(
@@ -108,6 +103,7 @@ impl World {
                         | Observation::MessageReceived {
                             message: crate::events::Message::Heartbeat(_)
                                 | crate::events::Message::LeaseRequested(_)
+                                | crate::events::Message::RenewalRequested(_)
                                 | crate::events::Message::LeaseGranted(_),
                             ..
                         }
@@ -125,6 +121,7 @@ impl World {
             decision,
             Decision::HeartbeatSent(_)
                 | Decision::LeaseRequested(_)
+                | Decision::RenewalRequested(_)
                 | Decision::LeaseGranted { first: false, .. }
                 | Decision::LeaseExtended { .. }
         ) {
@@ -207,10 +204,11 @@ impl World {
     pub(super) fn arm_deadlines(&mut self, id: MemberId) {
         let node = &mut self.nodes[usize::from(id.0)];
         let Some(daemon) = node.daemon.as_mut() else { return };
-        let wanted = daemon.roles.deadlines();
         let mut strays = Vec::new();
+        let mut wanted = std::mem::take(&mut self.scratch.deadlines);
+        daemon.roles.deadlines_into(&mut wanted);
         daemon.armed.retain(|pair| wanted.contains(pair));
-        for pair in wanted {
+        for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
                 let at = node.clock.instant(pair.1);
@@ -218,6 +216,7 @@ impl World {
                 strays.push((pair.0, at));
             }
         }
+        self.scratch.deadlines = wanted;
         let stray = self.now() < self.node(id).stray_until;
         for (deadline, at) in strays.into_iter().filter(|_| stray) {
             self.stray_deadline(id, deadline, at);
@@ -233,18 +232,22 @@ impl World {
         let powered = self.node(id).powered;
         let node = self.node_mut(id);
         let Some(daemon) = node.daemon.take() else { return };
-        let folded = fold(node, &node.log.records);
+        let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
+            .filter(|i| node.log.records[*i].cause.is_none())
+            .collect();
+        let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
+        let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
+        // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
+        let mut folded = node.log.fold(end, &node.settings);
+        for record in &node.log.records[end..] {
+            folded.evolve(record, None);
+        }
         let differs = folded
             .seats()
             .iter()
             .zip(daemon.roles.seats())
             .find(|(a, b)| a.machine != b.machine)
             .map(|(a, b)| format!("folded {:?}\nlive   {:?}", a.machine, b.machine));
-        let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
-            .filter(|i| node.log.records[*i].cause.is_none())
-            .collect();
-        let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
-        let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
         node.log.records.truncate(end);
         node.log.flushed = node.log.records.len();
         node.promoting = None;
@@ -272,7 +275,7 @@ impl World {
         let run = self.fresh();
         let nonce = self.identity(id);
         let node = self.node_mut(id);
-        let roles = fold(node, &node.log.records);
+        let roles = node.log.fold(node.log.records.len(), &node.settings);
         let term_seen = roles.seats()[2].machine.ledger().term_seen();
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);

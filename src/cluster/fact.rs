@@ -10,7 +10,7 @@ use crate::events::{CandidacyKind, Decision, LeaseAsk, Message};
 pub enum Fact {
     /// A role concluded something that matters to others.
     Decided { member: MemberId, decision: Box<Decision> },
-    /// A vote or a grant left the member.
+    /// A vote, a grant or the request for a renewal left the member.
     Sent { from: MemberId, to: MemberId, message: Box<Message> },
     /// PostgreSQL was told to promote.
     PromotionSent { member: MemberId, term: Term },
@@ -56,6 +56,7 @@ pub(super) fn is_of_interest(decision: &Decision) -> bool {
             | Decision::RosterAdopted(_)
             | Decision::CatchUpOrdered { .. }
             | Decision::CandidacyYielded { .. }
+            | Decision::CandidacyClosed { .. }
             | Decision::CandidacyOpened { .. }
             | Decision::StopRefused { .. }
             | Decision::RollbackDetected { .. }

@@ -101,6 +101,9 @@ impl World {
             Fault::Loss { permille, for_ms } => self.network.loss = (permille, ends(self, for_ms)),
             Fault::Duplicate { permille, for_ms } => self.network.duplicate = (permille, ends(self, for_ms)),
             Fault::Delay { up_to_ms, for_ms } => self.network.delay = (up_to_ms, ends(self, for_ms)),
+            Fault::SlowMember { member, by_ms, for_ms } => {
+                self.network.slow(member, Nanos::from_millis(by_ms), ends(self, for_ms));
+            }
             Fault::SlowDisk { member, flush_ms, for_ms } => {
                 self.node_mut(member).log.slow = (ends(self, for_ms), flush_ms);
             }

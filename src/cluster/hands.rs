@@ -178,7 +178,9 @@ impl World {
 
     pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        if vote_of(&message).is_some() || matches!(message, Message::LeaseGranted(_)) {
+        if vote_of(&message).is_some()
+            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
+        {
             self.fact(Fact::Sent { from: id, to, message: Box::new(message.clone()) });
         }
         let Some(run) = run else { return };
@@ -211,10 +213,12 @@ impl World {
         let now = self.now();
         let unseen_until = self.node(id).freeze_unseen_until;
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
+        // Only a running PostgreSQL can be told; one that starts later starts its receiver as it was set up.
+        let told = p.process == Process::Up && now >= p.frozen_until;
         // With replay paused, the receiver streams on for a while after the order.
-        p.freezes = now < unseen_until && p.receiver.is_some();
-        p.held = !p.freezes;
-        let had = !p.freezes && p.receiver.take().is_some();
+        p.freezes = told && now < unseen_until && p.receiver.is_some();
+        p.held |= told && !p.freezes;
+        let had = told && !p.freezes && p.receiver.take().is_some();
         let run = p.run;
         if p.freezes {
             self.queue.at(unseen_until, Event::FreezeBites(id, run));
@@ -242,10 +246,11 @@ impl World {
             Process::Down => Some(FreezeOutcome::NothingRuns),
             Process::Starting => None,
             Process::Up if !p.in_recovery || p.receiver.is_some() || !p.held => None,
-            Process::Up => Some(FreezeOutcome::Frozen {
+            Process::Up => Some(FreezeOutcome::FrozenOn {
                 lsn: p.answer(&self.histories).lsn(),
                 settled: p.received || p.replayed,
                 system_id: super::postgres::SYSTEM,
+                timeline: self.histories.get(p.branch).timeline,
             }),
         };
         match looked {

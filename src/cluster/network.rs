@@ -16,6 +16,8 @@ pub struct Network {
     pub duplicate: (u64, SimNanos),
     /// Extra delay in milliseconds at most, and until when.
     pub delay: (u64, SimNanos),
+    /// Extra delay of all that a member says, and until when.
+    slow: Vec<(Nanos, SimNanos)>,
 }
 
 fn index(member: MemberId) -> usize {
@@ -35,6 +37,7 @@ impl Network {
             loss: never,
             duplicate: never,
             delay: never,
+            slow: vec![(Nanos(0), SimNanos(0)); members],
         }
     }
 
@@ -51,6 +54,11 @@ impl Network {
     pub fn clog(&mut self, from: MemberId, to: MemberId, until: SimNanos) {
         let clogged = &mut self.clogged[index(from)][index(to)];
         *clogged = until.max(*clogged);
+    }
+
+    /// Makes all that a member says take longer, until then.
+    pub fn slow(&mut self, member: MemberId, by: Nanos, until: SimNanos) {
+        self.slow[index(member)] = (by, until);
     }
 
     /// Returns whether what leaves one reaches the other.
@@ -80,8 +88,10 @@ impl Network {
         // One in a hundred takes ten times as long: the tail is what time-outs meet.
         let usual = if draw.again().happens(10) { usual * 10 } else { usual };
         let extra = if now < self.delay.1 { draw.again().again().below(self.delay.0 * 1_000_000) } else { 0 };
+        let (by, until) = self.slow[index(from)];
+        let slow = if now < until { by.0 } else { 0 };
         let clogged = self.clogged[index(from)][index(to)].since(now).0;
-        Nanos(clogged + usual + extra)
+        Nanos(clogged + usual + extra + slow)
     }
 
     /// Returns how many copies of a message arrive.

@@ -1,4 +1,4 @@
-//! The one queue of what is to happen, ordered by time, then by order of insertion. It performs nothing.
+//! What happens in a simulated cluster, as the one queue holds it. It performs nothing.
 
 use super::time::SimNanos;
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Term};
@@ -7,8 +7,6 @@ use crate::events::{
     PromotionOutcome,
 };
 use pgfo_replay::Seq;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 /// One run of a daemon, of a PostgreSQL or of a connection: what was meant for an earlier run is void.
 pub(super) type Run = u64;
@@ -108,70 +106,5 @@ pub enum Event {
     Thaw(MemberId),
 }
 
-struct Entry {
-    at: SimNanos,
-    tie: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.tie) == (other.at, other.tie)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    /// The earliest is the greatest: the heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.tie).cmp(&(self.at, self.tie))
-    }
-}
-
-/// The queue.
-#[derive(Default)]
-pub struct Queue {
-    heap: BinaryHeap<Entry>,
-    ties: u64,
-    now: SimNanos,
-}
-
-impl Queue {
-    /// Returns the time.
-    #[must_use]
-    pub fn now(&self) -> SimNanos {
-        self.now
-    }
-
-    /// Adds an event at an instant; the past counts as now.
-    pub fn at(&mut self, at: SimNanos, event: Event) {
-        self.ties += 1;
-        self.heap.push(Entry { at: at.max(self.now), tie: self.ties, event });
-    }
-
-    /// Adds an event after a length of time.
-    pub fn after(&mut self, length: Nanos, event: Event) {
-        self.at(self.now.plus(length), event);
-    }
-
-    /// Takes the next event and moves the time; `None` when it lies beyond `end`.
-    pub fn next(&mut self, end: SimNanos) -> Option<Event> {
-        if self.heap.peek().is_none_or(|e| e.at > end) {
-            self.now = self.now.max(end);
-            return None;
-        }
-        let entry = self.heap.pop()?;
-        self.now = entry.at;
-        Some(entry.event)
-    }
-
-    /// Returns how many events wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.heap.len()
-    }
-}
+/// The one queue of what is to happen.
+pub(super) type Queue = pgfo_replay::simulation::Queue<Event>;

@@ -7,6 +7,7 @@ use super::time::SimNanos;
 use super::world::World;
 #[cfg(feature = "planted-bugs")]
 use crate::core::Planting;
+use crate::events::Record;
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +44,47 @@ pub struct Outcome {
 /// Runs a scenario to its end.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Outcome {
-    play(scenario, false).0
+    Runner::default().run(scenario)
 }
 
 /// As [`run`], telling every decision and fault.
 #[must_use]
 pub fn run_with_story(scenario: &Scenario) -> (Outcome, World) {
-    play(scenario, true)
+    play(World::new(scenario.clone(), &mut Vec::new()), true)
 }
 
-fn play(scenario: &Scenario, story: bool) -> (Outcome, World) {
+/// Runs one scenario after the other, in the same memory.
+#[derive(Default)]
+pub struct Runner {
+    logs: Vec<Vec<Record>>,
+}
+
+impl Runner {
+    /// Runs a scenario to its end.
+    #[must_use]
+    pub fn run(&mut self, scenario: &Scenario) -> Outcome {
+        let (outcome, world) = play(World::new(scenario.clone(), &mut self.logs), false);
+        self.logs.extend(world.nodes.into_iter().map(|node| {
+            let mut log = node.log.records;
+            log.clear();
+            log
+        }));
+        outcome
+    }
+}
+
+fn play(mut world: World, story: bool) -> (Outcome, World) {
     #[cfg(feature = "planted-bugs")]
-    let _planting = Planting::of(scenario.planted);
-    let mut world = World::new(scenario.clone());
+    let _planting = Planting::of(world.scenario.planted);
     world.story = story.then(Vec::new);
     let mut invariants = registry();
-    let end = SimNanos::from_millis(scenario.end_at_ms);
+    let end = SimNanos::from_millis(world.scenario.end_at_ms);
     let mut broken = None;
+    let mut facts = Vec::new();
     while broken.is_none() && world.step(end) {
-        let facts = std::mem::take(&mut world.facts);
-        for fact in &facts {
-            broken = broken.or_else(|| look(&mut invariants, &world, fact));
+        std::mem::swap(&mut facts, &mut world.facts);
+        for fact in facts.drain(..) {
+            broken = broken.or_else(|| look(&mut invariants, &world, &fact));
         }
     }
     if broken.is_none() {

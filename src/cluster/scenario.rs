@@ -166,6 +166,8 @@ pub enum Fault {
     FreezeUnobserved { member: MemberId, for_ms: u64 },
     /// The fence leaves a process behind at its first pass.
     StubbornBackend { member: MemberId, for_ms: u64 },
+    /// Everything that this member says takes this much longer.
+    SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
     /// The daemon reads a configuration with another `lease.duration`.
@@ -310,6 +312,13 @@ impl Scenario {
 }
 
 impl Fault {
+    /// Returns the name of its kind, as scenario files have it.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split([' ', '(']).next().unwrap_or_default().to_owned()
+    }
+
     /// Returns how long it lasts, in milliseconds; 0 for one that strikes once.
     #[must_use]
     pub const fn length_ms(&self) -> u64 {
@@ -330,6 +339,7 @@ impl Fault {
             | Self::Duplicate { for_ms, .. }
             | Self::Delay { for_ms, .. }
             | Self::SlowDisk { for_ms, .. }
+            | Self::SlowMember { for_ms, .. }
             | Self::DiskFull { for_ms, .. }
             | Self::Promotion { for_ms, .. }
             | Self::FreezeUnobserved { for_ms, .. }

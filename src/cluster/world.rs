@@ -10,44 +10,11 @@ use super::postgres::{Histories, Postgres};
 use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
-use crate::core::{BootId, Incarnation, MemberId, Nanos};
-use crate::events::LogFound;
-use std::hash::{Hash, Hasher};
-
-/// A hash that does not differ between processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceHash(pub u64);
-
-impl Default for TraceHash {
-    fn default() -> Self {
-        Self(0xCBF2_9CE4_8422_2325)
-    }
-}
-
-impl Hasher for TraceHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
-    }
-    fn write_u64(&mut self, i: u64) {
-        self.0 = (self.0.rotate_left(5) ^ i).wrapping_mul(0x517C_C1B7_2722_0A95);
-    }
-    fn write_u8(&mut self, i: u8) {
-        self.write_u64(u64::from(i));
-    }
-    fn write_u32(&mut self, i: u32) {
-        self.write_u64(u64::from(i));
-    }
-    fn write_usize(&mut self, i: usize) {
-        self.write_u64(i as u64);
-    }
-}
+use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
+use crate::events::{Deadline, LogFound, Record};
+use pgfo_replay::Seq;
+use pgfo_replay::simulation::TraceHash;
+use std::hash::Hash;
 
 /// The world.
 pub struct World {
@@ -77,12 +44,23 @@ pub struct World {
     pub batches: u64,
     /// Lines for people: decisions and faults, when asked for.
     pub story: Option<Vec<String>>,
+    pub(super) scratch: Scratch,
+}
+
+/// Lists that are empty between two observations, kept for their memory. An observation within an
+/// observation takes new ones.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) at_once: Vec<(Seq, Effect)>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) deadlines: Vec<(Deadline, BootNanos)>,
 }
 
 impl World {
-    /// Makes the world at the beginning of a scenario: PostgreSQL streams, no daemon has run yet.
+    /// Makes the world at the beginning of a scenario: PostgreSQL streams, no daemon has run yet. Logs are
+    /// written into spare memory, if there is any.
     #[must_use]
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn new(scenario: Scenario, spare: &mut Vec<Vec<Record>>) -> Self {
         let draws = Draws::new(scenario.seed);
         let members = scenario.members.len();
         let network = Network::new(members, scenario.delay_us_max);
@@ -99,10 +77,12 @@ impl World {
             promotions: 0,
             batches: 0,
             story: None,
+            scratch: Scratch::default(),
             scenario,
         };
         for id in world.scenario.ids() {
-            let node = world.new_node(id);
+            let mut node = world.new_node(id);
+            node.log.records = spare.pop().unwrap_or_default();
             world.nodes.push(node);
         }
         world.begin();
@@ -134,6 +114,7 @@ impl World {
                 condition: LogFound::Fresh,
                 slow: (SimNanos(0), 0),
                 full_until: SimNanos(0),
+                folded: None,
             },
             guard: Guard::new(start),
             postgres,
@@ -239,7 +220,10 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
-        let Some(event) = self.held_back(event) else { return };
+        let until = self.held_back(&event);
+        if self.now() < until {
+            return self.queue.at(until, event);
+        }
         match event {
             Event::Daemon(id, run, happening) => {
                 if self.node(id).daemon_run() == Some(run) {
@@ -278,10 +262,10 @@ impl World {
         }
     }
 
-    /// What belongs to a frozen host or process waits, in order, until it goes on.
-    fn held_back(&mut self, event: Event) -> Option<Event> {
-        let until = match &event {
-            Event::Daemon(_, _, Happening::ProbeArrives { .. }) => return Some(event),
+    /// What belongs to a frozen host or process waits, in order, until it goes on: returns when.
+    fn held_back(&self, event: &Event) -> SimNanos {
+        match event {
+            Event::Daemon(_, _, Happening::ProbeArrives { .. }) => SimNanos(0),
             Event::Daemon(id, _, _) | Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
             Event::PostgresPromoted(id, _)
             | Event::ReceiverStarts(id, _)
@@ -298,13 +282,8 @@ impl World {
             | Event::StartPostgres(id)
             | Event::StartDaemon(id)
             | Event::Rebuild(id) => self.node(*id).frozen_until,
-            _ => return Some(event),
-        };
-        if self.now() < until {
-            self.queue.at(until, event);
-            return None;
+            _ => SimNanos(0),
         }
-        Some(event)
     }
 
     pub(super) fn hash_into_trace(&mut self, value: &impl Hash) {

@@ -27,8 +27,8 @@ pub use finding::{ConfigError, ConfigErrors, ERRORS_SHOWN_MAX, Finding, LineColu
 pub use membership::{MEMBERS_MAX, Member, Membership, PeerAddress};
 pub use reader::closest;
 pub use schema::{
-    ATTEMPTS_MAX, Cluster, Config, Election, Escalation, Failover, Fencing, Heartbeat, Lease, Log, Node,
-    PRIORITY_MAX, Postgres, Replication, Tls,
+    ATTEMPTS_MAX, Cluster, Config, Election, Escalation, Failover, Fencing, Heartbeat, INCIDENTS_MAX,
+    LOG_AGE_MIN, LOG_SIZE_MIN, Lease, Log, Node, PRIORITY_MAX, Postgres, Replication, Tls,
 };
 pub use units::{ByteCount, DURATION_MAX};
 pub use words::{FailoverMode, FencingMode, LogFormat, LogLevel, MemberRole, ReplicationMode};
@@ -116,6 +116,22 @@ impl Config {
     pub fn membership_digest(&self) -> [u8; 32] {
         self.membership.digest()
     }
+}
+
+/// Reads a duration such as `300ms`, as the configuration file spells it.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn read_duration(text: &str) -> Result<crate::core::Nanos, String> {
+    units::parse_duration(text).map_err(|fault| format!("{}: {}", fault.problem, fault.remedy))
+}
+
+/// Reads a size such as `16MB`, as the configuration file spells it.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn read_size(text: &str) -> Result<ByteCount, String> {
+    units::parse_size(text).map_err(|fault| format!("{}: {}", fault.problem, fault.remedy))
 }
 
 fn about_file(path: &Path, fault: Fault) -> ConfigErrors {

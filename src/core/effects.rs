@@ -105,6 +105,7 @@ pub fn urgency(event: &Event) -> Urgency {
         Decision::LeaseGranted { first: false, .. }
         | Decision::LeaseRefused { .. }
         | Decision::LeaseRequested(_)
+        | Decision::RenewalRequested(_)
         | Decision::LeaseExtended { .. }
         | Decision::HeartbeatSent(_) => Urgency::Overtakes,
         Decision::LeaseGranted { first: true, .. }
@@ -184,9 +185,11 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::PauseAgreed(pause) => unless_me(pause.primary, Message::PauseAgreed(*pause), out),
         Decision::PauseEnded(pause) if pause.primary == me => everybody(Message::Resumed(*pause), out),
         Decision::RosterAccepted { to, roster, voted } => {
-            unless_me(*to, Message::RosterAccepted { number: roster.number, voted: *voted }, out);
+            // M1: the content is named, not its number: another proposer may use the same one.
+            unless_me(*to, Message::RosterAgreed { roster: roster.clone(), voted: *voted }, out);
         }
         Decision::LeaseRequested(ask) => everybody(Message::LeaseRequested(*ask), out),
+        Decision::RenewalRequested(ask) => everybody(Message::RenewalRequested(*ask), out),
         Decision::LeaseExtended { term, until } | Decision::ElectionWon { term, until, .. } => {
             out.push(Effect::ArmGuard { term: *term, until: *until });
         }
@@ -221,6 +224,9 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
             out.push(Effect::CatchUp { term: *term, from: *from, until: *until });
         }
         Decision::VoteRequested(ask) => everybody(Message::VoteRequested(ask.clone()), out),
+        Decision::CandidacyClosed { term, nonce } => {
+            everybody(Message::CandidacyEnded { term: *term, nonce: *nonce }, out);
+        }
         Decision::PromotionOrdered { term } => out.push(Effect::Promote { term: *term }),
         Decision::PrimaryAnnounced(a) => {
             out.push(Effect::WatchPrimary(*a));
@@ -235,6 +241,8 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::FollowOrdered { term, primary } => {
             out.push(Effect::Follow { term: *term, primary: *primary });
         }
+        // E3: what it streams from now may be rebuilt with another history under the same timeline number.
+        Decision::FollowRefused { term, .. } => out.push(Effect::Freeze { term: *term }),
         Decision::HeartbeatSent(h) => everybody(Message::Heartbeat(h.clone()), out),
         Decision::Testified { to, testimony } => unless_me(*to, Message::Testified(testimony.clone()), out),
         Decision::ResumeRepeated { to, pause } => unless_me(*to, Message::Resumed(*pause), out),

@@ -6,13 +6,15 @@
 
 mod folding;
 
-use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, planted};
+use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, Timeline, planted};
 use crate::events::{
-    Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk, Lineage,
+    Ability, Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Frozen, Heartbeat, LeaseAsk, Lineage,
     PauseId, Position, PostgresState, ProbeReport, ProcessIdentity, Refusal, Roster, Settings, Unelectable,
     Verdict,
 };
 use pgfo_replay::Seq;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Heartbeats older than this many intervals tell nothing of the present.
 const HEARTBEAT_FRESH_INTERVALS: u64 = 3;
@@ -26,7 +28,7 @@ const FAILED_PROMOTION_RETRIES: u64 = 15;
 const HISTORY_MAX: usize = 64;
 
 /// The highest vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vote {
     /// For whom.
     pub candidate: MemberId,
@@ -35,7 +37,7 @@ pub struct Vote {
 }
 
 /// The standing promise not to vote for another (L1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// To whom.
     pub holder: MemberId,
@@ -48,7 +50,7 @@ pub struct Promise {
 }
 
 /// The freeze promise and what was observed of it (E2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Freeze {
     /// For a winner of this term or above.
     pub term: Term,
@@ -61,7 +63,7 @@ pub struct Freeze {
 }
 
 /// The lease this member holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// Its term.
     pub term: Term,
@@ -70,7 +72,7 @@ pub struct Lease {
 }
 
 /// The local PostgreSQL, as last seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Local {
     /// Whether a postmaster runs; `None`: not known yet.
     pub runs: Option<bool>,
@@ -87,14 +89,14 @@ pub struct Local {
 }
 
 /// A peer, as last heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer {
     /// Whether a connection stands.
     pub connected: bool,
     /// Its process, as its handshake named it.
     pub process: Option<ProcessIdentity>,
     /// Its last heartbeat.
-    pub heartbeat: Option<Heartbeat>,
+    pub heartbeat: Option<Arc<Heartbeat>>,
     /// When it was heard.
     pub heard_at: BootNanos,
     /// Its last verdict, and about which term.
@@ -104,7 +106,7 @@ pub struct Peer {
 }
 
 /// What one member knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ledger {
     /// The effective settings.
     pub settings: Settings,
@@ -141,6 +143,17 @@ pub struct Ledger {
     /// The record of the last grant or vote that had to be flushed; until it is known to be, every
     /// grant has to be (L5): a renewal must not overtake the promise it renews.
     pub bound_at: Seq,
+    /// The record of the last winner that was learned or announced: a grant to it has to be flushed with
+    /// it (L5).
+    pub winner_at: Seq,
+    /// The record of the last own announcement: nobody is told of it before it is flushed (E8).
+    pub announced_at: Seq,
+    /// Revision of the deciding code that records now: later revisions fold some things differently.
+    pub revision: u32,
+    /// The last roster that this member accepted for a proposer (M1).
+    pub roster_agreed: Option<Roster>,
+    /// The silence that a log owes that was registered anew: it may have forgotten such a promise (M1).
+    pub silence_owed: Nanos,
     /// Every term up to this one was released or superseded (L8).
     pub released: Term,
     /// The longest promise ever asked (L4).
@@ -196,6 +209,11 @@ impl Ledger {
             term_frozen: Term(0),
             promise: None,
             bound_at: Seq(0),
+            winner_at: Seq(0),
+            announced_at: Seq(0),
+            revision: 0,
+            roster_agreed: None,
+            silence_owed: Nanos(0),
             released: Term(0),
             promise_longest: Nanos(0),
             silent_until: BootNanos(0),
@@ -226,6 +244,18 @@ impl Ledger {
     #[must_use]
     pub fn announced(&self) -> Option<&Announcement> {
         self.history.last()
+    }
+
+    /// Returns the newest winner that others may be told of: an own announcement that a crash may still
+    /// take back is not told (E8).
+    #[must_use]
+    pub fn told(&self) -> Option<&Announcement> {
+        let kept = |a: &&Announcement| a.primary != self.me() || self.announced_at <= self.flushed;
+        match self.history.last() {
+            Some(newest) if kept(&newest) => Some(newest),
+            Some(newest) => self.history.iter().rev().find(|a| a.term < newest.term),
+            None => None,
+        }
     }
 
     /// Returns whether the cluster is paused for this member as its primary, with a quorum's consent:
@@ -306,7 +336,7 @@ impl Ledger {
         if !peer.connected || self.now.nanos_since(peer.heard_at) > oldest {
             return None;
         }
-        peer.heartbeat.as_ref()
+        peer.heartbeat.as_deref()
     }
 
     /// Returns whether a member's heartbeat was heard since this process started: it tells how far the
@@ -442,7 +472,8 @@ impl Ledger {
         if self.diverged() {
             return None;
         }
-        Some(Position { lineage: self.lineage?, lsn: self.answer()?.lsn()? })
+        let answer = self.answer()?;
+        Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
     }
 
     /// Returns the frozen position for a term, if it was observed and counts (E2, E4).
@@ -452,12 +483,34 @@ impl Ledger {
         if planted(Plant::PreVotePositionCounts) {
             return self.rough_position();
         }
-        match freeze.outcome {
-            Some(FreezeOutcome::Frozen { lsn: Some(lsn), settled: true, .. }) if !self.diverged() => {
-                Some(Position { lineage: self.lineage?, lsn })
+        match freeze.outcome.as_ref()?.frozen()? {
+            Frozen { lsn: Some(lsn), settled: true, timeline, .. } if !self.diverged() => {
+                Some(Position { lineage: self.lineage_on(timeline)?, lsn })
             }
             _ => None,
         }
+    }
+
+    /// E3: the line of history of local data that was seen on a timeline. PostgreSQL may have switched
+    /// to a winner's before the daemon confirmed it; if several winners opened one of that number, or none
+    /// is known to have, it is not known.
+    fn lineage_on(&self, seen: Option<Timeline>) -> Option<Lineage> {
+        let mine = self.lineage?;
+        let Some(timeline) = seen.filter(|t| *t > mine.timeline) else { return Some(mine) };
+        let mut opened = self.history.iter().map(|a| a.lineage);
+        let found = opened.find(|l| l.timeline == timeline && l.opened > mine.opened)?;
+        let another = opened.any(|l| l.timeline == timeline && l != found);
+        (!another).then_some(found)
+    }
+
+    /// E3: the standby was seen on a timeline that nobody announced.
+    fn on_unknown_timeline(&self) -> bool {
+        if self.tenure.is_some() || self.lineage.is_none() {
+            return false;
+        }
+        let frozen = self.freeze.as_ref().and_then(|f| f.outcome.as_ref()?.frozen()?.timeline);
+        let seen = self.answer().filter(|a| a.in_recovery).and_then(|a| a.timeline).max(frozen);
+        self.lineage_on(seen).is_none()
     }
 
     /// Returns whether a promotion was ordered here that did not become the announced one (E3).
@@ -466,7 +519,7 @@ impl Ledger {
         if planted(Plant::DivergedFollows) {
             return false;
         }
-        if self.strayed {
+        if self.strayed || self.on_unknown_timeline() {
             return true;
         }
         match self.promotion_ordered {
@@ -587,7 +640,7 @@ impl Ledger {
         }
         let newest = self.announced()?;
         let lsn = self.answer()?.lsn()?;
-        let mine = self.lineage?;
+        let mine = self.lineage_on(self.answer()?.timeline)?;
         if mine == newest.lineage {
             return Some(0);
         }

@@ -74,32 +74,3 @@ pub struct Incarnation(pub u64);
 /// The kernel's `boot_id`: tells boots of a host apart, and with them its boot-time clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId(pub u128);
-
-/// A length of time in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Nanos(pub u64);
-
-impl Nanos {
-    /// Returns a length of `millis` milliseconds.
-    #[must_use]
-    pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1_000_000)
-    }
-
-    /// Returns the whole milliseconds.
-    #[must_use]
-    pub const fn as_millis(self) -> u64 {
-        self.0 / 1_000_000
-    }
-}
-
-impl fmt::Display for Nanos {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = self.0 / 1_000;
-        if micros >= 1_000_000 {
-            write!(f, "{}.{:03} s", micros / 1_000_000, micros / 1_000 % 1_000)
-        } else {
-            write!(f, "{}.{:01} ms", micros / 1_000, micros / 100 % 10)
-        }
-    }
-}

@@ -7,9 +7,10 @@ use crate::events::{
     Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter {
     ledger: Ledger,
     /// A vote request that waits for this member's freeze to be observed.
@@ -21,10 +22,16 @@ pub struct Voter {
     /// This role was rebuilt without a record, which may have told how far the log is flushed: the next
     /// heartbeat tells it again.
     flush_unknown: bool,
+    /// Whether a freeze was ordered and has not ended yet.
+    freezing: bool,
+    /// The postmaster start in which the last freeze was observed (E2).
+    frozen_in: Option<i64>,
+    /// The missing WAL is being streamed (E7): the receiver may run meanwhile.
+    catching_up: bool,
 }
 
 /// A request to freeze.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct FreezeAsk {
     from: MemberId,
     term: Term,
@@ -55,6 +62,9 @@ impl Voter {
             refused_freeze: None,
             stopping: false,
             flush_unknown: false,
+            freezing: false,
+            frozen_in: None,
+            catching_up: false,
         }
     }
 
@@ -66,11 +76,11 @@ impl Voter {
 
     // ---- grants ---------------------------------------------------------------------------
 
-    fn grant_or_refuse(&self, from: MemberId, ask: &LeaseAsk, out: &mut Vec<Event>) {
+    fn grant_or_refuse(&self, from: MemberId, ask: &LeaseAsk, announced: bool, out: &mut Vec<Event>) {
         if !self.ledger.leases() {
             return;
         }
-        out.push(Event::Decided(match self.refuses_lease(from, ask) {
+        out.push(Event::Decided(match self.refuses_lease(from, ask, announced) {
             Some(why) => Decision::LeaseRefused { to: from, ask: *ask, why },
             None => Decision::LeaseGranted {
                 to: from,
@@ -97,18 +107,19 @@ impl Voter {
     }
 
     /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
-    /// until that is known to be done.
+    /// until that is known to be done, and until the winner's line of history is flushed.
     fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
         if planted(Plant::FirstGrantUnflushed) {
             return false;
         }
         ask.duration > self.ledger.promise_longest
             || self.ledger.bound_at > self.ledger.flushed && !planted(Plant::RenewalOvertakesFirst)
+            || self.ledger.winner_at > self.ledger.flushed && !planted(Plant::RenewalOvertakesFirst)
             || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
     }
 
     /// L3: the reasons against a grant, in the order in which they are told.
-    fn refuses_lease(&self, from: MemberId, ask: &LeaseAsk) -> Option<Refusal> {
+    fn refuses_lease(&self, from: MemberId, ask: &LeaseAsk, announced: bool) -> Option<Refusal> {
         let l = &self.ledger;
         if !l.settings.votes(l.me()) {
             return Some(Refusal::NoVoter);
@@ -135,6 +146,11 @@ impl Voter {
             && !planted(Plant::GrantsAgainstWinner)
         {
             return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
+        }
+        // L5: who keeps a primary writing must know, after a crash too, which history it writes: it must not
+        // vote for a candidate that lacks it.
+        if announced && !l.history.iter().any(|a| a.term == ask.term && a.primary == from) {
+            return Some(Refusal::WinnerUnknown);
         }
         if let Some(p) = l.standing_promise().filter(|p| p.holder != from)
             && !planted(Plant::GrantsAgainstPromise)
@@ -236,6 +252,23 @@ impl Voter {
         }
     }
 
+    /// E2: the promise stands, but what was observed no longer does: PostgreSQL was started since, a receiver
+    /// runs, or the freeze was never seen to end. It is made and observed again.
+    fn freeze_again(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let Some(freeze) = l.freeze.as_ref().filter(|_| !self.freezing && !self.catching_up) else { return };
+        let Some(answer) = l.answer().filter(|a| a.in_recovery && l.tenure.is_none()) else { return };
+        let still = freeze.outcome.as_ref().is_some_and(|o| o.frozen().is_some())
+            && self.frozen_in == Some(answer.postmaster_started)
+            && !answer.receiver;
+        if !still {
+            // On its own behalf: whoever asked has its answer.
+            let nonce = l.process.nonce;
+            let promised = Decision::FreezePromised { term: freeze.term, candidate: l.me(), nonce };
+            out.push(Event::Decided(promised));
+        }
+    }
+
     fn report(&self, to: MemberId, nonce: u64, term: Term, position: Option<Position>) -> Event {
         let electable = self.ledger.electable();
         Event::Decided(Decision::FreezeReported { to, nonce, term, position, electable })
@@ -255,7 +288,7 @@ impl Voter {
                     term,
                     why: Refusal::FreezeNotObserved,
                 }),
-                Some(FreezeOutcome::Frozen { settled: false, .. }) => {
+                Some(outcome) if outcome.frozen().is_some_and(|f| !f.settled) => {
                     Event::Decided(Decision::FreezeRefused {
                         to: freeze.candidate,
                         nonce: freeze.nonce,
@@ -310,8 +343,12 @@ impl Voter {
             }
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
-        // An adoption brings the roster along; the operator's may come when only its first one was missed.
-        let brings_roster = ask.roster.is_some() && l.roster.number == 0 && !l.forgetful;
+        let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
+        if adoption && l.before_rosters() && !self.nobody_remembers() {
+            return Ballot::Refuse(Refusal::NotRegistered);
+        }
+        // An adoption brings the roster along.
+        let brings_roster = adoption && ask.roster.is_some() && self.nobody_remembers();
         if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
@@ -387,6 +424,8 @@ impl Voter {
         }
         match l.freeze.as_ref().filter(|f| f.term == ask.ask.term) {
             None => Ballot::Freeze,
+            // This process did not order it yet: the daemon was restarted since the promise.
+            Some(f) if f.outcome.is_none() && !self.freezing => Ballot::Freeze,
             Some(f) => match &f.outcome {
                 None | Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
                     self.compare(position, ask.accepts_loss, l.rough_position())
@@ -394,26 +433,42 @@ impl Voter {
                 None => Ballot::Wait,
                 Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
                 Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
-                Some(FreezeOutcome::Frozen { settled: false, .. }) => Ballot::Refuse(Refusal::Unsettled),
-                Some(FreezeOutcome::Frozen { system_id, .. })
-                    if l.system_id().is_some_and(|id| id != *system_id) =>
-                {
-                    // A foreign PostgreSQL holds nothing of this cluster.
-                    Ballot::Grant { own: None, loss_bytes: 0 }
-                }
-                Some(FreezeOutcome::Frozen { lsn: None, .. }) => Ballot::Refuse(Refusal::Unsettled),
-                // E3: its data is off the announced history; nobody may stream it, so it counts for nothing.
-                Some(FreezeOutcome::Frozen { .. }) if l.diverged() => {
-                    Ballot::Grant { own: None, loss_bytes: 0 }
-                }
-                Some(FreezeOutcome::Frozen { lsn: Some(lsn), .. }) => {
-                    // Without a known line of history the bytes alone are compared: never nothing.
-                    let bare = Position { lineage: position.lineage, lsn: *lsn };
-                    let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
-                    self.compare(position, ask.accepts_loss, Some(own))
+                Some(
+                    FreezeOutcome::Frozen { lsn, settled, system_id }
+                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. },
+                ) => {
+                    let foreign = l.system_id().is_some_and(|id| id != *system_id);
+                    match *lsn {
+                        _ if !settled => Ballot::Refuse(Refusal::Unsettled),
+                        // A foreign PostgreSQL holds nothing of this cluster.
+                        _ if foreign => Ballot::Grant { own: None, loss_bytes: 0 },
+                        None => Ballot::Refuse(Refusal::Unsettled),
+                        // E3: its data is off the announced history; nobody may stream it, so it counts for
+                        // nothing.
+                        Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
+                        Some(lsn) => {
+                            // Without a known line of history the bytes alone are compared: never nothing.
+                            let bare = Position { lineage: position.lineage, lsn };
+                            let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
+                            self.compare(position, ask.accepts_loss, Some(own))
+                        }
+                    }
                 }
             },
         }
+    }
+
+    /// S8: a log without a roster may be a new one or one that took the place of a lost one: nothing tells
+    /// them apart. So it takes part in an adoption only if every member is heard, could vote and knows of no
+    /// history: then nobody is left who remembers one, nor anybody whom a forgotten promise binds.
+    fn nobody_remembers(&self) -> bool {
+        let l = &self.ledger;
+        let none = |m| {
+            l.heartbeat(m).is_some_and(|h| {
+                h.announced.is_none() && h.roster_number == 0 && (h.able.is_ok() || !l.settings.votes(m))
+            })
+        };
+        l.roster.number == 0 && l.history.is_empty() && !l.forgetful && l.settings.others().all(none)
     }
 
     /// E6, E7: the candidate's position is at least this member's own.
@@ -479,14 +534,29 @@ impl Voter {
     /// M1: only those that are registered register others, and only at the holder's request.
     fn accept_roster(&self, from: MemberId, roster: &Roster, out: &mut Vec<Event>) {
         let l = &self.ledger;
-        let mine = usize::from(l.me().0);
-        let keeps_mine = roster.incarnations.get(mine) == l.roster.incarnations.get(mine);
+        // M2: at most one member's log differs from the roster in force, and it is not this one's; no floor
+        // is lowered.
+        let changed: Vec<MemberId> = l
+            .settings
+            .ids()
+            .filter(|m| {
+                let at = usize::from(m.0);
+                roster.incarnations.get(at) != l.roster.incarnations.get(at)
+            })
+            .collect();
+        let floor = |r: &Roster, m: MemberId| r.vote_floor.get(usize::from(m.0)).copied().unwrap_or_default();
+        let floors_hold = l.settings.ids().all(|m| floor(roster, m) >= floor(&l.roster, m));
+        // M1: one content a number. A later proposer takes a higher one.
+        let new = l.roster_agreed.as_ref().is_none_or(|r| r.number < roster.number || r == roster);
         if l.primary() == Some(from)
             && l.settings.votes(l.me())
             && l.registered()
             && !l.log_stalled
-            && roster.number == l.roster.number + 1
-            && keeps_mine
+            && roster.number > l.roster.number
+            && changed.len() <= 1
+            && !changed.contains(&l.me())
+            && floors_hold
+            && new
         {
             let voted = l.term_seen();
             out.push(Event::Decided(Decision::RosterAccepted { to: from, roster: roster.clone(), voted }));
@@ -501,7 +571,8 @@ impl Voter {
 
     fn hear(&self, from: MemberId, message: &Message, out: &mut Vec<Event>) {
         match message {
-            Message::LeaseRequested(ask) => self.grant_or_refuse(from, ask, out),
+            Message::LeaseRequested(ask) => self.grant_or_refuse(from, ask, false, out),
+            Message::RenewalRequested(ask) => self.grant_or_refuse(from, ask, true, out),
             Message::FreezeRequested { term, nonce, roster_number } => {
                 self.freeze_for(from, *term, *nonce, *roster_number, out);
             }
@@ -510,7 +581,7 @@ impl Voter {
             Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
             Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
-            Message::LeaseReleased { .. } => self.freeze_after_all(out),
+            Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
                 self.look_for_rollback(from, h, out);
             }
@@ -552,6 +623,23 @@ impl Machine for Voter {
                 self.refused_freeze = None;
                 self.stopping = false;
                 self.flush_unknown = false;
+                self.freezing = false;
+                self.frozen_in = None;
+                self.catching_up = false;
+            }
+            Event::Observed(Observation::FreezeCompleted { .. }) => {
+                self.freezing = false;
+                self.frozen_in = Some(self.ledger.local.last_started);
+            }
+            Event::Observed(Observation::CatchUpCompleted { .. } | Observation::FenceCompleted(_)) => {
+                self.freezing = false;
+                self.catching_up = false;
+            }
+            Event::Decided(Decision::CatchUpOrdered { .. }) => self.catching_up = true,
+            // The hand does one thing after the other: what it begins ends what was under way.
+            Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
+                self.freezing = false;
+                self.catching_up = false;
             }
             Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
             Event::Decided(Decision::RoleFailed { role, .. }) => {
@@ -580,7 +668,11 @@ impl Machine for Voter {
                     roster_number: *roster_number,
                 });
             }
-            Event::Decided(Decision::FreezePromised { .. }) => self.refused_freeze = None,
+            Event::Decided(Decision::FreezePromised { .. }) => {
+                self.refused_freeze = None;
+                self.freezing = self.ledger.settings.has_postgres();
+                self.catching_up = false;
+            }
             Event::Decided(Decision::VoteRequested(ask)) => {
                 self.pending = Some((self.ledger.me(), (**ask).clone()));
             }
@@ -599,7 +691,11 @@ impl Machine for Voter {
             }
             Event::Observed(Observation::FreezeCompleted { term, .. }) => self.after_freeze(*term, out),
             // Its own promoter's requests are answered like anybody's.
-            Event::Decided(Decision::LeaseRequested(ask)) => self.grant_or_refuse(me, ask, out),
+            Event::Decided(Decision::LeaseRequested(ask)) => self.grant_or_refuse(me, ask, false, out),
+            Event::Decided(Decision::RenewalRequested(ask)) => self.grant_or_refuse(me, ask, true, out),
+            Event::Observed(Observation::ProbeCompleted { target, .. }) if *target == me => {
+                self.freeze_again(out);
+            }
             Event::Decided(Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. }) => {
                 let nonce = self.ledger.process.nonce;
                 self.freeze_for(me, *term, nonce, self.ledger.roster.number, out);

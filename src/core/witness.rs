@@ -4,12 +4,14 @@
 use crate::core::{BootNanos, Ledger, MemberId, Nanos};
 use crate::events::{
     Announcement, Deadline, Decision, Event, FlushedMark, Heartbeat, Message, Observation, OperatorRequest,
-    Record, Refusal, Settings, Testimony,
+    Record, Refusal, Settings, Testimony, Verdict,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
     ledger: Ledger,
 }
@@ -31,9 +33,16 @@ impl Witness {
         let l = &self.ledger;
         let lease_left =
             l.lease_stands().then_some(l.lease).flatten().map(|e| Nanos(e.until.nanos_since(l.now)));
-        Event::Decided(Decision::HeartbeatSent(Box::new(Heartbeat {
-            announced: l.announced().copied(),
-            verdict: l.verdict,
+        // E8: flushed, then told. The verdict is about that announcement.
+        let announced = l.told().copied();
+        let verdict = if announced.map(|a| a.term) == l.announced().map(|a| a.term) {
+            l.verdict
+        } else {
+            Verdict::Unknown
+        };
+        Event::Decided(Decision::HeartbeatSent(Arc::new(Heartbeat {
+            announced,
+            verdict,
             term_seen: l.term_seen(),
             roster_number: l.roster.number,
             incarnation: l.process.incarnation,

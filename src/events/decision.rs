@@ -8,6 +8,7 @@ use super::message::{CandidacyKind, Heartbeat, Testimony, VoteAsk};
 use crate::core::{BootId, Lsn, MemberId, Term};
 use pgfo_replay::{BootNanos, Seq};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Why an election did not go on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -371,7 +372,7 @@ pub enum Decision {
 
     // Witness
     /// Tell every peer.
-    HeartbeatSent(Box<Heartbeat>),
+    HeartbeatSent(Arc<Heartbeat>),
     /// Answer a pre-vote.
     Testified {
         /// To whom.
@@ -422,4 +423,13 @@ pub enum Decision {
         /// The pause.
         pause: PauseId,
     },
+    /// This process no longer stands in this term: who voted for it is told.
+    CandidacyClosed {
+        /// The term.
+        term: Term,
+        /// This process.
+        nonce: u64,
+    },
+    /// Ask every voter to renew the lease of an announced tenure (L5).
+    RenewalRequested(LeaseAsk),
 }

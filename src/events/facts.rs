@@ -285,6 +285,8 @@ pub enum Refusal {
     /// The asker's heartbeat was not heard since this process started: it may tell that this log was
     /// rolled back (M1).
     NotHeardYet,
+    /// The asker is an announced primary, and this member does not know that announcement yet (L5).
+    WinnerUnknown,
 }
 
 /// What a member may say of its own ability to vote.
@@ -350,6 +352,47 @@ pub enum FreezeOutcome {
         /// Why.
         why: String,
     },
+    /// As [`FreezeOutcome::Frozen`], with the timeline that the position is on: PostgreSQL may have
+    /// switched to a newer one than the daemon has confirmed (E3).
+    FrozenOn {
+        /// max(received, replayed).
+        lsn: Option<Lsn>,
+        /// Whether the position counts (E4).
+        settled: bool,
+        /// System identifier.
+        system_id: SystemId,
+        /// The highest timeline that any WAL was received or replayed on.
+        timeline: Timeline,
+    },
+}
+
+/// What a complete freeze tells, in whichever format it was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// max(received, replayed).
+    pub lsn: Option<Lsn>,
+    /// Whether the position counts (E4).
+    pub settled: bool,
+    /// System identifier.
+    pub system_id: SystemId,
+    /// The timeline; `None`: recorded before timelines were.
+    pub timeline: Option<Timeline>,
+}
+
+impl FreezeOutcome {
+    /// Returns what was observed, if the freeze is complete.
+    #[must_use]
+    pub const fn frozen(&self) -> Option<Frozen> {
+        match *self {
+            Self::Frozen { lsn, settled, system_id } => {
+                Some(Frozen { lsn, settled, system_id, timeline: None })
+            }
+            Self::FrozenOn { lsn, settled, system_id, timeline } => {
+                Some(Frozen { lsn, settled, system_id, timeline: Some(timeline) })
+            }
+            Self::NothingRuns | Self::NotObserved { .. } => None,
+        }
+    }
 }
 
 /// What was observed of a promotion (E8).

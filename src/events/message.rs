@@ -5,6 +5,7 @@ use super::facts::{
 };
 use crate::core::{BootId, Incarnation, Lsn, MemberId, Nanos, SystemId, Term, Timeline};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a member tells of itself with every heartbeat. It binds nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ pub struct VoteAsk {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// I am here.
-    Heartbeat(Box<Heartbeat>),
+    Heartbeat(Arc<Heartbeat>),
     /// Grant me a lease (L1).
     LeaseRequested(LeaseAsk),
     /// Granted; echoes the request.
@@ -218,4 +219,21 @@ pub enum Message {
     Resumed(PauseId),
     /// The operator asks you to stand (E10).
     AdoptionRequested,
+    /// This process's candidacy in this term is over and was not won: promises that came with votes for it
+    /// need not be kept.
+    CandidacyEnded {
+        /// The term.
+        term: Term,
+        /// The candidate's process.
+        nonce: u64,
+    },
+    /// Grant me a lease, as the announced primary of that term: only who knows that (L5).
+    RenewalRequested(LeaseAsk),
+    /// This very roster is accepted, flushed; with the highest term voted in (M1).
+    RosterAgreed {
+        /// The roster.
+        roster: Roster,
+        /// The highest term voted in.
+        voted: Term,
+    },
 }

@@ -12,7 +12,7 @@ mod words;
 
 pub use memory::{Folded, StoryMemory};
 pub use settings::describe_settings_changes;
-pub use words::grouped;
+pub use words::{electable, fence_reason, grouped, lineage, position};
 
 use super::{Decision, Event, Message, Observation, Record, Settings};
 use crate::core::Term;
@@ -174,6 +174,7 @@ fn heard_term(message: &Message) -> Option<Term> {
     match message {
         Message::Heartbeat(h) => h.announced.map(|a| a.term),
         Message::LeaseRequested(ask)
+        | Message::RenewalRequested(ask)
         | Message::LeaseGranted(ask)
         | Message::LeaseRefused(ask, _)
         | Message::VoteGranted(ask)
@@ -183,7 +184,8 @@ fn heard_term(message: &Message) -> Option<Term> {
         | Message::FreezeRequested { term, .. }
         | Message::FreezeReported { term, .. }
         | Message::FreezeRefused { term, .. }
-        | Message::CandidacyYielded { term } => Some(*term),
+        | Message::CandidacyYielded { term }
+        | Message::CandidacyEnded { term, .. } => Some(*term),
         Message::TestimonyRequested { about, .. } => Some(*about),
         Message::Testified(testimony) => Some(testimony.about),
         Message::VoteRequested(ask) => Some(ask.ask.term),
@@ -194,6 +196,7 @@ fn heard_term(message: &Message) -> Option<Term> {
         Message::RosterCommitted(_)
         | Message::RosterProposed(_)
         | Message::RosterAccepted { .. }
+        | Message::RosterAgreed { .. }
         | Message::AdoptionRequested => None,
     }
 }
@@ -211,6 +214,7 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::LeaseReleased { term, .. }
         | Decision::CandidacyOpened { term, .. }
         | Decision::CandidacyYielded { term, .. }
+        | Decision::CandidacyClosed { term, .. }
         | Decision::CatchUpOrdered { term, .. }
         | Decision::ElectionWon { term, .. }
         | Decision::PromotionOrdered { term }
@@ -222,7 +226,8 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::LeaseRefused { ask, .. }
         | Decision::VoteGranted { ask, .. }
         | Decision::VoteRefused { ask, .. }
-        | Decision::LeaseRequested(ask) => Some(ask.term),
+        | Decision::LeaseRequested(ask)
+        | Decision::RenewalRequested(ask) => Some(ask.term),
         Decision::VoteRequested(ask) => Some(ask.ask.term),
         Decision::PauseAgreed(pause)
         | Decision::PauseEnded(pause)

@@ -58,8 +58,34 @@ pub async fn run_command(line: &str, env: &[(&str, &str)], deadline: Instant) ->
     CommandReport { end, output_tail, took }
 }
 
+/// A command's process group, which is killed when nobody waits for the command any more: also when its caller is
+/// given up in between, as a fence does. What the shell has started would go on otherwise.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    /// The command ended by itself: what it left in the background is its own affair.
+    const fn let_go(&mut self) {
+        self.0 = None;
+    }
+
+    fn kill(&mut self) {
+        // An error means that the group is gone already. Its number is not another's: the shell is not reaped yet.
+        let _gone = self.0.take().map(|g| kill_process_group(g, Signal::KILL));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 async fn wait(mut child: Child, deadline: Instant) -> (CommandEnd, Tail) {
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group::of(&child);
     let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
     let mut tail = Tail::default();
     let status = timeout_at(deadline, async {
@@ -74,11 +100,13 @@ async fn wait(mut child: Child, deadline: Instant) -> (CommandEnd, Tail) {
     })
     .await;
     let end = match status {
-        Ok(Ok(status)) => ended(status),
+        Ok(Ok(status)) => {
+            group.let_go();
+            ended(status)
+        }
         // Its end can't be seen, so what it did is unknown, as at the deadline.
         Ok(Err(_)) | Err(_) => {
-            // An error means that the group is gone already.
-            let _gone = group.map(|g| kill_process_group(g, Signal::KILL));
+            group.kill();
             let _reaped = timeout(REAP, child.wait()).await;
             CommandEnd::TimedOut
         }
@@ -164,7 +192,27 @@ mod tests {
     async fn the_whole_group_is_killed_at_the_deadline() {
         let report = run_command("sleep 60 & echo $!; wait", &[], soon(300)).await;
         assert_eq!(report.end, CommandEnd::TimedOut);
-        let pid: i32 = report.output_tail.trim().parse().unwrap();
+        await_end_of(report.output_tail.trim().parse().unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_whole_group_is_killed_when_its_caller_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = dir.path().join("pid");
+        let line = format!("sleep 60 & echo $! >{0}.new; mv {0}.new {0}; wait", told.display());
+        let running = tokio::spawn(async move { run_command(&line, &[], soon(60_000)).await });
+        let pid = loop {
+            match std::fs::read_to_string(&told) {
+                Ok(text) => break text.trim().parse().unwrap(),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        await_end_of(pid);
+    }
+
+    fn await_end_of(pid: i32) {
         let ended = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(stat) => stat.contains(") Z ") || stat.contains(") X "),
             Err(_) => true,

@@ -38,6 +38,9 @@ pub struct Frozen {
     pub checkpoint_timeline: Timeline,
     /// The timeline of the minimum recovery end point.
     pub recovery_end_timeline: Option<Timeline>,
+    /// The highest timeline that was seen here: of a receiver before it ended, or in the control file. A receiver may
+    /// have switched before the control file tells (E3).
+    pub timeline: Timeline,
     /// What the startup process waited for at the last look.
     pub startup_wait: StartupWait,
     /// What proves that it stays frozen.
@@ -78,7 +81,8 @@ impl Session {
         // the other, so that when a second one is seen here, the startup process has had the first signal.
         self.alter(&[], deadline).await?;
         let look = self.await_load(first.load_time, deadline).await?;
-        self.await_no_receiver(look, started, deadline).await
+        let received = before.seen_tli().max(first.seen_tli());
+        self.await_no_receiver(look, received, started, deadline).await
     }
 
     /// Waits until this session has read the configuration again since `load_time`, and finds no upstream in it.
@@ -96,16 +100,19 @@ impl Session {
     async fn await_no_receiver(
         &mut self,
         mut look: Look,
+        received: Timeline,
         started: Instant,
         deadline: Instant,
     ) -> Result<Frozen, Stop> {
         let untied_at = Instant::now();
         let mut receiver_terminated = false;
+        let mut timeline = received;
         let mut quiet_since: Option<Instant> = None;
         loop {
             if !look.in_recovery {
                 return Err(Stop::Failed("recovery ended during the freeze".to_owned()));
             }
+            timeline = timeline.max(look.seen_tli());
             let quiet = quiet_since.filter(|_| look.receiver_pid.is_none());
             let proof = match (look.receiver_pid, look.startup_wait) {
                 (None, StartupWait::RetrieveRetryInterval) => Some(FreezeProof::StartupWaits),
@@ -118,6 +125,7 @@ impl Session {
                     replay: look.replay,
                     checkpoint_timeline: look.checkpoint_timeline,
                     recovery_end_timeline: look.recovery_end_timeline,
+                    timeline,
                     startup_wait: look.startup_wait,
                     proof,
                     receiver_terminated,

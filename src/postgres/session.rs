@@ -68,6 +68,12 @@ impl Look {
         })
     }
 
+    /// The highest timeline that this look shows.
+    pub(super) fn seen_tli(&self) -> Timeline {
+        let received = self.receiver.as_ref().and_then(|r| r.received_tli);
+        self.checkpoint_timeline.max(received.max(self.recovery_end_timeline).unwrap_or_default())
+    }
+
     pub(super) fn streaming_tli(&self) -> Option<Timeline> {
         let receiver = self.receiver.as_ref().filter(|r| r.status == ReceiverStatus::Streaming)?;
         receiver.received_tli

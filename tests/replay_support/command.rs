@@ -2,12 +2,20 @@
 
 use super::{Cluster, NODE1, NODE2, NODE3};
 use pgfo::cli::exit::Exit;
-use pgfo::cli::replay::{ReplayArgs, run_to};
+use pgfo::cli::replay::{ReplayArgs, WhatIfArgs, run_to};
 use pgfo::core::MemberId;
 use std::path::{Path, PathBuf};
 
 pub fn args(logs: &[PathBuf]) -> ReplayArgs {
-    ReplayArgs { logs: logs.to_vec(), json: false, from: None, to: None, all: false, quiet: false }
+    ReplayArgs {
+        logs: logs.to_vec(),
+        json: false,
+        from: None,
+        to: None,
+        all: false,
+        quiet: false,
+        what_if: WhatIfArgs { runs: 8, ..WhatIfArgs::default() },
+    }
 }
 
 pub fn replay(args: &ReplayArgs) -> (Exit, String, String) {

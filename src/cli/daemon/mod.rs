@@ -2,6 +2,7 @@
 
 mod answers;
 mod assemble;
+mod disk;
 mod settings;
 mod status;
 

@@ -12,11 +12,11 @@ use std::time::{Duration, UNIX_EPOCH};
 /// Fewer folded records than this between two lines are not worth a line of their own.
 const FOLDED_TOLD_MIN: u64 = 20;
 
-const DIM: Style = Style::new().dimmed();
-const BOLD: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Prints headers, story and verdicts.
 pub(super) fn write(
@@ -85,6 +85,12 @@ fn header(log: &Log, out: &mut impl Write) -> io::Result<()> {
         }
         _ => writeln!(out, "  records   none")?,
     }
+    if let Some(seq) = audit.checkpoint {
+        writeln!(
+            out,
+            "  begins    behind record {seq}, in the state of the checkpoint there; what came before is gone"
+        )?;
+    }
     if audit.starts > 0 {
         let revisions: Vec<String> = audit.revisions.iter().map(u32::to_string).collect();
         let logs: Vec<String> = audit.incarnations.iter().map(|i| format!("{:016x}", i.0)).collect();
@@ -149,7 +155,7 @@ fn contradictions(timeline: &Timeline, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn verdict(log: &Log, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn verdict(log: &Log, out: &mut impl Write) -> io::Result<()> {
     let audit = &log.audit;
     let (name, records, checked) = (name(log), grouped(audit.records), grouped(audit.decisions_checked));
     match audit.verdict() {
@@ -167,6 +173,9 @@ fn verdict(log: &Log, out: &mut impl Write) -> io::Result<()> {
             }
             if audit.headless {
                 let first = audit.first.map_or(0, |(first, _)| first.0);
+                if let Some(why) = &audit.checkpoint_unused {
+                    writeln!(out, "  its checkpoint can't be used: {}", printable(why))?;
+                }
                 writeln!(
                     out,
                     "{name}: {BAD}its beginning is missing{BAD:#}: record #{first} is no process start, so nothing \
@@ -214,7 +223,7 @@ fn divergences(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     story::printable(text.to_owned())
 }
 
@@ -223,7 +232,7 @@ fn side(text: Option<&str>) -> String {
 }
 
 /// Returns a wall-clock time as RFC 3339 in UTC, with milliseconds; times before 1970 become 1970.
-pub(super) fn time(wall: WallNanos) -> String {
+pub(crate) fn time(wall: WallNanos) -> String {
     let since = Duration::from_nanos(u64::try_from(wall.0).unwrap_or(0));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }

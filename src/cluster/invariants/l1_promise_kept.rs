@@ -4,7 +4,7 @@ use super::{Fact, Invariant, World};
 use crate::cluster::time::SimNanos;
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A promise as the world saw it leave.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ struct Promise {
 pub(super) struct PromiseKept {
     promises: BTreeMap<MemberId, Vec<Promise>>,
     released: BTreeMap<MemberId, Term>,
+    /// Candidacies that their process gave up: no vote of theirs counts any more.
+    closed: BTreeSet<(MemberId, Term, u64)>,
 }
 
 impl Invariant for PromiseKept {
@@ -37,7 +39,8 @@ impl Invariant for PromiseKept {
                     _ => return Ok(()),
                 };
                 // A request may be answered after its holder has given the term up.
-                if self.released.get(to).is_some_and(|t| ask.term <= *t) {
+                let closed = (*to, ask.term, ask.process.nonce);
+                if self.released.get(to).is_some_and(|t| ask.term <= *t) || self.closed.contains(&closed) {
                     return Ok(());
                 }
                 let now = world.now();
@@ -64,6 +67,12 @@ impl Invariant for PromiseKept {
                 promises.push(Promise { holder: *to, term: ask.term, until });
             }
             Fact::Decided { member, decision } => {
+                if let Decision::CandidacyClosed { term, nonce } = &**decision {
+                    self.closed.insert((*member, *term, *nonce));
+                    for promises in self.promises.values_mut() {
+                        promises.retain(|p| !(p.holder == *member && p.term == *term));
+                    }
+                }
                 if let Decision::LeaseReleased { term, .. } = &**decision {
                     self.released.insert(*member, *term);
                     for promises in self.promises.values_mut() {

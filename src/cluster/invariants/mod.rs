@@ -3,11 +3,13 @@
 
 mod e11_fresh_grants;
 mod e1_sees;
+mod e2_frozen;
 mod e3_spoilt;
 mod h1_false_failover;
 mod h2_one_per_cause;
 mod h3_ping_pong;
 mod l1_promise_kept;
+mod l5_lineage;
 mod l8_release;
 mod s10_recovery;
 mod s11_audit;
@@ -97,6 +99,8 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(l1_promise_kept::PromiseKept::default()),
         Box::new(l8_release::ReleaseEnds::default()),
         Box::new(e1_sees::WhoSeesRefuses::default()),
+        Box::new(l5_lineage::Lineages::default()),
+        Box::new(e2_frozen::StaysFrozen::default()),
         Box::new(e3_spoilt::Unspoilt),
         Box::new(e11_fresh_grants::FreshGrants::default()),
         Box::new(h1_false_failover::FalseFailover::default()),

@@ -11,6 +11,9 @@ pub(super) struct Forgetful {
     forgot: BTreeSet<MemberId>,
     told: BTreeSet<MemberId>,
     rosters: bool,
+    /// Whose log holds a roster. Once nobody's does, there is nothing left that a vote could contradict: the first
+    /// adoption of such a cluster is a first one.
+    remember: BTreeSet<MemberId>,
 }
 
 impl Invariant for Forgetful {
@@ -23,13 +26,21 @@ impl Invariant for Forgetful {
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             // What nobody can notice by itself counts once a peer has told it, and it came back (M1).
-            Fact::LogLost { member, noticed: true } => {
-                self.forgot.insert(*member);
+            Fact::LogLost { member, noticed } => {
+                if *noticed {
+                    self.forgot.insert(*member);
+                }
+                if world.node(*member).log.records.is_empty() {
+                    self.remember.remove(member);
+                }
             }
             Fact::DaemonStarted { member, .. } if self.told.remove(member) => {
                 self.forgot.insert(*member);
             }
             Fact::Decided { member, decision } => {
+                if let Decision::RosterAdopted(_) | Decision::RosterCommitted(_) = &**decision {
+                    self.remember.insert(*member);
+                }
                 if let Decision::RollbackDetected { .. } = &**decision {
                     self.told.insert(*member);
                 }
@@ -41,7 +52,9 @@ impl Invariant for Forgetful {
                     });
                 }
             }
-            Fact::Sent { from, message, .. } if self.rosters && self.forgot.contains(from) => {
+            Fact::Sent { from, message, .. }
+                if self.rosters && !self.remember.is_empty() && self.forgot.contains(from) =>
+            {
                 if matches!(**message, Message::VoteGranted(_) | Message::LeaseGranted(_)) {
                     return Err(format!("member {} lost its log, and binds itself: {message:?}", from.0));
                 }

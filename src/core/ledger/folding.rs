@@ -1,12 +1,13 @@
 //! How the ledger folds records. The meaning of an old event never changes here.
 
 use super::{Freeze, HISTORY_MAX, Lease, Ledger, Local, Peer, Promise, Vote};
-use crate::core::{BootNanos, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     Announcement, Decision, Event, FenceReason, FollowOutcome, FreezeOutcome, Message, Observation,
     ProbeReport, Record, Roster, Verdict,
 };
 use pgfo_replay::Seq;
+use std::sync::Arc;
 
 impl Ledger {
     /// Folds one record.
@@ -20,6 +21,14 @@ impl Ledger {
             &record.event
         {
             self.bound_at = record.seq;
+        }
+        if let Event::Decided(Decision::AnnouncementAdopted(_) | Decision::PrimaryAnnounced(_)) =
+            &record.event
+        {
+            self.winner_at = record.seq;
+        }
+        if let Event::Decided(Decision::PrimaryAnnounced(_)) = &record.event {
+            self.announced_at = record.seq;
         }
         match &record.event {
             Event::Observed(o) => self.observe(o),
@@ -73,7 +82,9 @@ impl Ledger {
             }
             Observation::FreezeCompleted { term, outcome } => {
                 let mut outcome = outcome.clone();
-                if let FreezeOutcome::Frozen { settled, .. } = &mut outcome {
+                if let FreezeOutcome::Frozen { settled, .. } | FreezeOutcome::FrozenOn { settled, .. } =
+                    &mut outcome
+                {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
                     *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
                         || planted(Plant::UnsettledCounts);
@@ -133,7 +144,9 @@ impl Ledger {
         self.evidence = None;
         self.local = Local { last_started: self.local.last_started, ..Local::default() };
         // L4: grants are not flushed, so the log may not know the last one.
-        self.silent_until = self.now.plus_nanos(self.promise_longest.0);
+        self.revision = start.core_revision;
+        let owed = if self.revision >= 2 { self.silence_owed } else { Nanos(0) };
+        self.silent_until = self.now.plus_nanos(self.promise_longest.max(owed).0);
         if planted(Plant::VotesAfterRestart) {
             self.silent_until = self.now;
         }
@@ -192,13 +205,14 @@ impl Ledger {
                 if let (Some(a), Some(lsn)) = (h.announced.filter(|a| a.primary == from), writes) {
                     self.primary_lsn = Some((a.term, lsn));
                 }
-                peer.heartbeat = Some((**h).clone());
+                peer.heartbeat = Some(Arc::clone(h));
             }
             Message::Testified(t) => {
                 peer.heard_at = self.now;
                 peer.verdict = Some((t.about, t.verdict));
             }
             Message::LeaseReleased { term, last_number } => self.release(from, *term, *last_number),
+            Message::CandidacyEnded { term, nonce } => self.close_candidacy(from, *term, *nonce),
             _ => {}
         }
     }
@@ -211,6 +225,18 @@ impl Ledger {
             .promise
             .is_some_and(|p| p.holder == holder && (any || p.term == term && p.number <= last_number))
         {
+            self.promise = None;
+        }
+    }
+
+    /// As L8, for a candidate that did not win: only the promise that came with the vote for that very
+    /// process in that term is cleared. A candidacy dies with its process, so no vote of it counts any more.
+    fn close_candidacy(&mut self, candidate: MemberId, term: Term, nonce: u64) {
+        let Some(vote) = self.voted.filter(|v| v.candidate == candidate && v.ask.term == term) else {
+            return;
+        };
+        let of_vote = |p: &Promise| p.holder == candidate && p.term == term && p.number == vote.ask.number;
+        if vote.ask.process.nonce == nonce && self.promise.as_ref().is_some_and(of_vote) {
             self.promise = None;
         }
     }
@@ -254,6 +280,10 @@ impl Ledger {
                 }
             }
             Decision::RosterAdopted(roster) => self.adopt_roster(roster),
+            Decision::RosterAccepted { roster, .. } => self.roster_agreed = Some(roster.clone()),
+            Decision::CandidacyClosed { term, nonce } => {
+                self.close_candidacy(self.settings.me, *term, *nonce);
+            }
             Decision::RollbackDetected { .. } => self.forgetful = true,
             Decision::LeaseExtended { term, until } => {
                 self.lease = Some(Lease { term: *term, until: *until });
@@ -318,7 +348,12 @@ impl Ledger {
             // M1: it votes above the others' highest voted term, after the longest promise.
             let floor = roster.vote_floor.get(me).copied().unwrap_or(Term(0));
             self.term_frozen = self.term_frozen.max(floor);
-            let longest = self.promise_longest.max(self.settings.lease_duration);
+            let mut longest = self.promise_longest.max(self.settings.lease_duration);
+            if self.revision >= 2 {
+                // A vote that it forgot may still be counted as long as a candidacy lasts.
+                longest = longest.max(self.settings.freeze_timeout);
+            }
+            self.silence_owed = self.silence_owed.max(longest);
             self.silent_until = self.silent_until.max(self.now.plus_nanos(longest.0));
         }
     }

@@ -270,7 +270,7 @@ impl Promoter {
                 Message::VoteGranted(_) => self.win(out),
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
-                Message::LeaseReleased { .. } => self.plan_anew(out),
+                Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.plan_anew(out),
                 Message::AdoptionRequested => self.adopt_by_name(out),
                 _ => {}
             },
@@ -287,6 +287,9 @@ impl Promoter {
                 self.ask_as_primary(*term, *kind, out);
             }
             Decision::FreezeRefused { to, .. } if *to == me => self.ask_for_votes(out),
+            Decision::ElectionAbandoned { term: Some(term), .. }
+            | Decision::CandidacyYielded { term, .. }
+            | Decision::CatchUpOrdered { term, .. } => self.close_candidacy(*term, out),
             Decision::VoteGranted { candidate, .. } if *candidate == me => self.win(out),
             Decision::VoteRefused { candidate, .. } if *candidate == me => self.lose(out),
             Decision::ElectionWon { term, kind, .. } => {
@@ -305,6 +308,15 @@ impl Promoter {
 
     pub(super) fn abandon(&self, term: Option<Term>, why: NoElection, out: &mut Vec<Event>) {
         out.push(decided(Decision::ElectionAbandoned { term, why }));
+    }
+
+    /// L8, for a candidacy: whoever promised with its vote need not wait it out. Not while a lease is held:
+    /// its grants are the same members' promises (E9).
+    fn close_candidacy(&self, term: Term, out: &mut Vec<Event>) {
+        if self.ledger.tenure.is_none() {
+            let nonce = self.ledger.process.nonce;
+            out.push(decided(Decision::CandidacyClosed { term, nonce }));
+        }
     }
 
     fn under_way(&self) -> Option<Option<Term>> {
@@ -451,8 +463,9 @@ impl Promoter {
     }
 
     fn win(&self, out: &mut Vec<Event>) {
-        let Phase::Standing { ask, kind, granted, .. } = &self.phase else { return };
-        if self.fencing {
+        let Phase::Standing { ask, kind, granted, ends_at, .. } = &self.phase else { return };
+        // A vote that comes late may meet one that its voter forgot (M1).
+        if self.fencing || self.now() >= *ends_at {
             return;
         }
         let voters: Vec<MemberId> = granted.iter().copied().filter(|m| self.settings().votes(*m)).collect();

@@ -5,14 +5,26 @@ use super::{Promoter, Proposal, decided, heard};
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Event, Message, Observation, Roster};
 
+/// So often a proposal is sent under one number.
+const SENT_MAX: u8 = 3;
+
 impl Promoter {
     pub(super) fn roster_observed(&mut self, observation: &Observation) {
-        if let (Some((from, Message::RosterAccepted { number, voted })), Some(p)) =
-            (heard(observation), &mut self.proposal)
-            && p.roster.number == *number
-            && from != p.member
-        {
-            p.accepted.insert(from, *voted);
+        let Some(p) = &mut self.proposal else { return };
+        match heard(observation) {
+            // M1: an acceptance is of one content; another proposal may have borne the same number.
+            Some((from, Message::RosterAgreed { roster, voted }))
+                if *roster == p.roster && from != p.member =>
+            {
+                p.accepted.insert(from, *voted);
+            }
+            // Revision 1 named the number only.
+            Some((from, Message::RosterAccepted { number, voted }))
+                if *number == p.roster.number && from != p.member && self.ledger.revision < 2 =>
+            {
+                p.accepted.insert(from, *voted);
+            }
+            _ => {}
         }
     }
 
@@ -20,15 +32,22 @@ impl Promoter {
         let me = self.ledger.me();
         match decision {
             Decision::RosterProposed(roster) => {
+                let again =
+                    self.ledger.revision >= 2 && self.proposal.as_ref().is_some_and(|p| p.roster == *roster);
+                if let (true, Some(p)) = (again, &mut self.proposal) {
+                    p.sent = p.sent.saturating_add(1);
+                    return;
+                }
                 let member = self.changed_member(roster).unwrap_or(me);
                 self.proposal = Some(Proposal {
                     roster: roster.clone(),
                     member,
                     accepted: std::collections::BTreeMap::new(),
+                    sent: 1,
                 });
             }
             Decision::RosterAccepted { to, roster, voted } if *to == me => {
-                if let Some(p) = self.proposal.as_mut().filter(|p| p.roster.number == roster.number) {
+                if let Some(p) = self.proposal.as_mut().filter(|p| p.roster == *roster) {
                     p.accepted.insert(me, *voted);
                 }
             }
@@ -46,20 +65,26 @@ impl Promoter {
     pub(super) fn decide_roster(&self, observation: &Observation, out: &mut Vec<Event>) {
         match observation {
             Observation::HeartbeatDue { .. } => self.propose_roster(out),
-            Observation::MessageReceived { message: Message::RosterAccepted { .. }, .. } => {
+            Observation::MessageReceived { message: Message::RosterAgreed { .. }, .. } => {
                 self.commit_roster(out)
             }
             _ => {}
         }
     }
 
-    /// One member at a time; a proposal that was not accepted yet is sent again.
+    /// One member at a time; a proposal that was not accepted yet is sent again. Whoever accepted another
+    /// content under that number, from a proposer before, does not accept this one: after a while it takes a
+    /// higher number.
     fn propose_roster(&self, out: &mut Vec<Event>) {
         if !self.ledger.lease_stands() || self.ledger.roster.number == 0 || !self.ledger.registered() {
             return;
         }
         if let Some(p) = &self.proposal {
-            out.push(decided(Decision::RosterProposed(p.roster.clone())));
+            let mut roster = p.roster.clone();
+            if p.sent >= SENT_MAX {
+                roster.number = roster.number.saturating_add(1);
+            }
+            out.push(decided(Decision::RosterProposed(roster)));
             return;
         }
         let stranger = self.settings().others().find_map(|m| {
@@ -69,7 +94,8 @@ impl Promoter {
         });
         let Some((member, incarnation)) = stranger else { return };
         let mut roster = self.ledger.roster.clone();
-        roster.number += 1;
+        let agreed = self.ledger.roster_agreed.as_ref().map_or(0, |r| r.number);
+        roster.number = roster.number.max(agreed).saturating_add(1);
         roster.incarnations.resize(self.settings().members.len(), None);
         roster.vote_floor.resize(self.settings().members.len(), Term(0));
         if let Some(slot) = roster.incarnations.get_mut(usize::from(member.0)) {
@@ -80,15 +106,16 @@ impl Promoter {
 
     /// M1: flushed by a quorum of others; the new log votes above their highest voted term.
     pub(super) fn commit_roster(&self, out: &mut Vec<Event>) {
-        let Some(p) = &self.proposal else { return };
+        // M2: through the lease holder only.
+        let Some(p) = self.proposal.as_ref().filter(|_| self.ledger.lease_stands()) else { return };
         let accepted = p.accepted.keys().filter(|m| self.settings().votes(**m) && **m != p.member).count();
         if accepted < self.ledger.quorum().needed() {
             return;
         }
         let mut roster = p.roster.clone();
-        let floor = p.accepted.values().copied().max().unwrap_or_default();
+        let floor = p.accepted.values().copied().max().unwrap_or_default().max(self.ledger.term_seen());
         if let Some(slot) = roster.vote_floor.get_mut(usize::from(p.member.0)) {
-            *slot = floor;
+            *slot = (*slot).max(floor);
         }
         out.push(decided(Decision::RosterCommitted(roster)));
     }

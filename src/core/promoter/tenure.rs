@@ -39,7 +39,7 @@ impl Promoter {
         let me = self.ledger.me();
         self.roster_decided(decision);
         match decision {
-            Decision::LeaseRequested(ask) => self.number = ask.number,
+            Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => self.number = ask.number,
             Decision::VoteRequested(ask) => self.number = ask.ask.number,
             Decision::TestimonyRequested { number, .. } => self.number = *number,
             Decision::LeaseGranted { to, ask, .. } if *to == me => self.count_grant(me, ask),
@@ -100,13 +100,12 @@ impl Promoter {
         let blocking = self.ledger.quorum().blocking();
         let own = self.grants.get(usize::from(me.0)).copied().unwrap_or_default();
         if !self.settings().votes(me) {
-            return kth_largest(&self.grants, blocking).filter(|t| t.0 > 0);
+            return kth_largest(self.grants.iter().copied(), blocking).filter(|t| t.0 > 0);
         }
-        let others: Vec<BootNanos> =
-            self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied()).collect();
+        let others = self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied());
         match blocking {
             0 | 1 => Some(own),
-            k => kth_largest(&others, k - 1).map(|t| t.min(own)),
+            k => kth_largest(others, k - 1).map(|t| t.min(own)),
         }
         .filter(|t| t.0 > 0)
     }
@@ -239,7 +238,14 @@ impl Promoter {
     fn renew(&self, out: &mut Vec<Event>) {
         let current = self.ledger.tenure.filter(|t| *t >= self.ledger.announced_term());
         if let Some(term) = current.filter(|_| self.ledger.leases() && !self.fencing) {
-            out.push(decided(Decision::LeaseRequested(self.ask(term))));
+            // L5: once announced, only who knows that grants on.
+            let announced = self.ledger.told().is_some_and(|a| a.term == term);
+            let ask = self.ask(term);
+            out.push(decided(if announced {
+                Decision::RenewalRequested(ask)
+            } else {
+                Decision::LeaseRequested(ask)
+            }));
         }
     }
 

@@ -111,7 +111,7 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             told(Level::Critical, "rollback detected", text)
         }
         // Promoter: holder of the lease
-        Decision::LeaseRequested(ask) => {
+        Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => {
             let text = format!("{me} asked for the lease of term {} (request {})", ask.term, ask.number);
             told(Level::Debug, "lease requested", text)
         }
@@ -253,6 +253,11 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             Level::Info,
             "resume repeated",
             format!("{me} tells {} again that the pause of term {} is over", w.name(*to), pause.term),
+        ),
+        Decision::CandidacyClosed { term, .. } => told(
+            Level::Info,
+            "candidacy closed",
+            format!("{me} no longer stands in term {term}; who voted for it need not wait"),
         ),
         Decision::RosterShared { to, roster } => told(
             Level::Info,

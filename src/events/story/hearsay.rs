@@ -3,14 +3,14 @@
 use super::words::{electable, position};
 use super::{Level, Scene, Told, told};
 use crate::core::MemberId;
-use crate::events::{CandidacyKind, Heartbeat, Message, PostgresState, Testimony, Unelectable};
+use crate::events::{CandidacyKind, Heartbeat, Message, PostgresState, Roster, Testimony, Unelectable};
 
 pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told {
     let (me, w) = (scene.me(), &scene.words);
     let peer = w.name(from);
     match message {
         Message::Heartbeat(h) => heartbeat(scene, peer, h),
-        Message::LeaseRequested(ask) => {
+        Message::LeaseRequested(ask) | Message::RenewalRequested(ask) => {
             let text =
                 format!("{peer} asked {me} for the lease of term {} (request {})", ask.term, ask.number);
             told(Level::Debug, "lease request heard", text)
@@ -93,9 +93,14 @@ pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told
         Message::RosterProposed(roster) => {
             told(Level::Debug, "roster proposal heard", format!("{peer} proposes roster {}", roster.number))
         }
-        Message::RosterAccepted { number, voted } => {
+        Message::RosterAccepted { number, voted }
+        | Message::RosterAgreed { roster: Roster { number, .. }, voted } => {
             let text = format!("{peer} accepts roster {number}; the highest term it voted in is {voted}");
             told(Level::Debug, "roster acceptance heard", text)
+        }
+        Message::CandidacyEnded { term, .. } => {
+            let text = format!("{peer} no longer stands in term {term}: nobody need wait for it");
+            told(Level::Info, "candidacy end heard", text)
         }
         Message::PauseRequested(pause) => {
             let text = format!("{peer} asks {me} to pause while its daemon is away (term {})", pause.term);

@@ -94,7 +94,9 @@ fn heard(from: MemberId, message: &Message, memory: &mut StoryMemory) -> Option<
         Message::Heartbeat(h) => {
             memory.repeats("heartbeat", from, heartbeat_key(h)).then_some(Noise::Heartbeat)
         }
-        Message::LeaseRequested(_) | Message::LeaseGranted(_) => Some(Noise::Renewal),
+        Message::LeaseRequested(_) | Message::RenewalRequested(_) | Message::LeaseGranted(_) => {
+            Some(Noise::Renewal)
+        }
         Message::LeaseRefused(ask, why) => {
             if_repeated(memory.repeats("lease refused to me", from, (ask.term, refusal_key(why))))
         }
@@ -107,6 +109,7 @@ fn heard(from: MemberId, message: &Message, memory: &mut StoryMemory) -> Option<
         | Message::RosterCommitted(_)
         | Message::RosterProposed(_)
         | Message::RosterAccepted { .. }
+        | Message::RosterAgreed { .. }
         | Message::PauseRequested(_)
         | Message::Resumed(_) => Some(Noise::Step),
         Message::LeaseReleased { .. }
@@ -117,6 +120,7 @@ fn heard(from: MemberId, message: &Message, memory: &mut StoryMemory) -> Option<
         | Message::VoteRefused(..)
         | Message::CandidacyYielded { .. }
         | Message::PauseAgreed(_)
+        | Message::CandidacyEnded { .. }
         | Message::AdoptionRequested => None,
     }
 }
@@ -126,7 +130,9 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
     let nobody = MemberId(u8::MAX);
     match decision {
         Decision::MassageOrdered { .. } => Some(Noise::Probe),
-        Decision::LeaseGranted { first: false, .. } | Decision::LeaseRequested(_) => Some(Noise::Renewal),
+        Decision::LeaseGranted { first: false, .. }
+        | Decision::LeaseRequested(_)
+        | Decision::RenewalRequested(_) => Some(Noise::Renewal),
         Decision::LeaseExtended { term, .. } => {
             memory.repeats("lease extended", nobody, term).then_some(Noise::Renewal)
         }
@@ -165,6 +171,7 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         | Decision::PauseEnded(_)
         | Decision::RosterAdopted(_)
         | Decision::RollbackDetected { .. }
+        | Decision::CandidacyClosed { .. }
         | Decision::LeaseExpired { .. }
         | Decision::FenceOrdered { .. }
         | Decision::LeaseReleased { .. }

@@ -112,6 +112,7 @@ impl<'a> Words<'a> {
             Refusal::OtherSystem => "the candidate belongs to another PostgreSQL cluster".to_owned(),
             Refusal::HistoryExists => "the cluster has a history already".to_owned(),
             Refusal::NotHeardYet => "its heartbeat was not heard yet since this member's start".to_owned(),
+            Refusal::WinnerUnknown => format!("{who} does not know yet that the asker was announced"),
         }
     }
 
@@ -138,18 +139,21 @@ impl<'a> Words<'a> {
     }
 }
 
-/// `timeline 2 (opened in term 4)`.
-pub(super) fn lineage(lineage: &Lineage) -> String {
+/// Returns `timeline 2 (opened in term 4)`.
+#[must_use]
+pub fn lineage(lineage: &Lineage) -> String {
     format!("timeline {} (opened in term {})", lineage.timeline, lineage.opened)
 }
 
-/// `position 1/30001A8 on timeline 2 (opened in term 4)`.
-pub(super) fn position(position: &Position) -> String {
+/// Returns `position 1/30001A8 on timeline 2 (opened in term 4)`.
+#[must_use]
+pub fn position(position: &Position) -> String {
     format!("position {} on {}", position.lsn, lineage(&position.lineage))
 }
 
-/// `can be promoted`, or why not.
-pub(super) fn electable(electable: &Result<(), Unelectable>) -> String {
+/// Returns `can be promoted`, or why not.
+#[must_use]
+pub fn electable(electable: &Result<(), Unelectable>) -> String {
     match electable {
         Ok(()) => "can be promoted".to_owned(),
         Err(why) => format!("can't be promoted: {}", unelectable(why)),
@@ -235,8 +239,9 @@ fn probe_failure(failure: &ProbeFailure) -> String {
     }
 }
 
-/// Why a node is fenced, as a clause.
-pub(super) fn fence_reason(why: &FenceReason) -> String {
+/// Returns why a node is fenced, as a clause.
+#[must_use]
+pub fn fence_reason(why: &FenceReason) -> String {
     match why {
         FenceReason::LeaseExpired => "its lease ran out".to_owned(),
         FenceReason::PostmasterGone => "the postmaster process ended; what is left of it is swept".to_owned(),

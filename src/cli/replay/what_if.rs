@@ -1,0 +1,141 @@
+//! Owns `pgfo replay --what-if`: what would have happened under another configuration. It must always say
+//! which part is recorded and which is modelled, and never mix the two.
+
+mod changes;
+mod modelled;
+mod outcome;
+mod recorded;
+mod sets;
+mod text;
+
+pub use changes::{Change, Changes, Value};
+pub use modelled::Outcomes;
+pub use outcome::{Asked, Happened, Worse};
+pub use recorded::{Recorded, Side};
+
+use super::{Bound, ReplayArgs};
+use crate::cli::exit::Exit;
+use crate::cli::explain::{Choice, Gathered, Page, gather, incidents, worst_of};
+use crate::config::Config;
+use clap::Args;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// What is to be different, and which incident it is about.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WhatIfArgs {
+    /// Tell what would have happened: a configuration key with another value, `node2.failover.priority=0` for one
+    /// member's, `drop=NAME` (nobody gets its messages), `delay=NAME:300ms` (they take longer), `remove=NAME`.
+    ///
+    /// Exit code 1 also if an outcome would have been worse, or is not known because nothing could be modelled.
+    #[arg(long = "what-if", value_name = "KEY=VALUE")]
+    pub changes: Vec<String>,
+    /// Tell what would have happened under this configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What if in the incident at this time in UTC, or the last one before it.
+    #[arg(long, value_name = "TIME", conflicts_with = "term")]
+    pub at: Option<Bound>,
+    /// What if in the incident that this term was won, or stood for, in.
+    #[arg(long, value_name = "N")]
+    pub term: Option<u64>,
+    /// What if in every incident.
+    #[arg(long, conflicts_with_all = ["at", "term"])]
+    pub every_incident: bool,
+    /// Simulations of the modelled part.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    pub runs: u64,
+}
+
+impl WhatIfArgs {
+    /// Returns whether anything is to be different.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        !self.changes.is_empty() || self.config.is_some()
+    }
+}
+
+/// One incident of one set of logs.
+#[derive(Debug, Serialize)]
+pub(super) struct Case {
+    set: String,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    exit: u8,
+    what_if: &'a [String],
+    cases: &'a [Case],
+}
+
+/// Runs it, writing to `out`, and what is wrong with the command line to `err`.
+pub(super) fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Exit> {
+    let found = match ask_all(args) {
+        Ok(found) => found,
+        Err(error) => {
+            writeln!(err, "error: {error}")?;
+            return Ok(Exit::Usage);
+        }
+    };
+    let (cases, exit, asked) = found;
+    let written = if args.json {
+        let report = Report { exit: exit.code(), what_if: &asked, cases: &cases };
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else {
+        text::write(&cases, &asked, out)
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(exit),
+    }
+}
+
+fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> {
+    let mut cases = Vec::new();
+    let mut exits = Vec::new();
+    let mut asked = args.what_if.changes.clone();
+    asked.extend(args.what_if.config.iter().map(|path| format!("--config {}", path.display())));
+    for set in sets::sets(&args.logs)? {
+        let (logs, delays) = gather(&set.logs)?;
+        exits.push(worst_of(&logs));
+        let changes = changes_of(&args.what_if, &logs)?;
+        let found = incidents(&logs);
+        let choice = Choice { at: args.what_if.at, term: args.what_if.term };
+        let wanted: Vec<usize> = if args.what_if.every_incident {
+            (0..found.len()).collect()
+        } else {
+            choice.pick(&found).into_iter().collect()
+        };
+        if wanted.is_empty() {
+            return Err(format!("no such incident in {}; `pgfo explain --list` tells all", set.name));
+        }
+        for at in wanted {
+            let page = Page::of(&logs, &found[at], at + 1);
+            let asked = outcome::ask(&logs, &found[at], &page, &delays, &changes, args.what_if.runs)?;
+            cases.push(Case { set: set.name.clone(), asked });
+        }
+    }
+    let unsound =
+        [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision].into_iter().find(|e| exits.contains(e));
+    let worse =
+        cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.modelled_what_if.is_none());
+    let exit = unsound.unwrap_or(if worse { Exit::Degraded } else { Exit::Ok });
+    Ok((cases, exit, asked))
+}
+
+fn changes_of(args: &WhatIfArgs, logs: &[Gathered]) -> Result<Changes, String> {
+    let settings = logs.iter().find_map(Gathered::settings).ok_or("no log names its settings")?;
+    let members: Vec<&str> = settings.members.iter().map(|m| m.name.as_str()).collect();
+    let mut changes = Changes::default();
+    if let Some(path) = &args.config {
+        let (config, _) = Config::load(path).map_err(|errors| errors.to_string())?;
+        changes.take_config(&config);
+    }
+    let more = Changes::parse(&args.changes, &members)?;
+    changes.keys.extend(more.keys);
+    (changes.dropped, changes.delayed, changes.removed) = (more.dropped, more.delayed, more.removed);
+    Ok(changes)
+}

@@ -1,0 +1,166 @@
+//! `pgfo replay --what-if` says how far the record goes under another configuration, with the margin, and what
+//! the simulator makes of the rest.
+
+mod replay_support;
+
+use pgfo::cli::exit::Exit;
+use pgfo::cli::replay::{ReplayArgs, WhatIfArgs};
+use replay_support::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Logs of a real failover.
+fn recorded() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logs");
+    ["node1", "node2", "node3"].map(|node| dir.join(format!("format_1_{node}.log"))).into()
+}
+
+fn what_if(logs: &[PathBuf], changes: &[&str]) -> ReplayArgs {
+    let mut args = args(logs);
+    let changes = changes.iter().map(|c| (*c).to_owned()).collect();
+    args.what_if = WhatIfArgs { changes, ..args.what_if };
+    args
+}
+
+fn answer(logs: &[PathBuf], changes: &[&str]) -> (Exit, Value) {
+    let (exit, mut json) = replay_json(&what_if(logs, changes));
+    (exit, json["cases"][0].take())
+}
+
+#[track_caller]
+fn part<'a>(case: &'a Value, member: &str) -> &'a Value {
+    let parts = case["recorded"].as_array().unwrap();
+    parts.iter().find(|p| p["member"] == member).unwrap_or_else(|| panic!("nothing of {member}: {parts:?}"))
+}
+
+#[test]
+fn the_same_configuration_changes_nothing() {
+    let (exit, case) = answer(&recorded(), &["lease.duration=5s", "escalation.attempts=3"]);
+    for member in ["node1", "node2", "node3"] {
+        assert_eq!(part(&case, member)["differs_at"], Value::Null, "{case:#}");
+    }
+    assert_eq!(exit, Exit::Ok);
+    assert_eq!(case["modelled_as_recorded"], case["modelled_what_if"], "{case:#}");
+    assert_eq!(case["fault"], "the postmaster of node1 ended");
+}
+
+#[test]
+fn a_member_that_may_not_stand_leaves_it_to_the_other() {
+    let (exit, case) = answer(&recorded(), &["node2.failover.priority=0"]);
+    let node2 = part(&case, "node2");
+    let would = node2["what_if"]["text"].as_str().unwrap();
+    assert!(would.starts_with("node2 does not stand: priority is 0"), "{would}");
+    assert_eq!(node2["recorded"], Value::Null);
+    // node3 had planned to stand 200 ms after node2, and is the first now.
+    let node3 = part(&case, "node3");
+    assert_eq!(
+        (&node3["differs_at"], &node3["earlier_by_ns"]),
+        (&64.into(), &200_000_000.into()),
+        "{node3:#}"
+    );
+    assert_eq!(part(&case, "node1")["differs_at"], Value::Null);
+    assert_eq!(case["modelled_as_recorded"]["promoted"], 8, "{case:#}");
+    assert_eq!(
+        (&case["modelled_what_if"]["promoted"], &case["modelled_what_if"]["who"]),
+        (&8.into(), &"node3".into())
+    );
+    assert_eq!(exit, Exit::Ok, "{case:#}");
+}
+
+#[test]
+fn fewer_massages_conclude_earlier_by_what_the_record_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE1).postgres = None;
+    cluster.probe(NODE2, NODE1, pgfo::events::ProbeKind::Heartbeat);
+    for massage in 1..=3 {
+        cluster.advance_millis(310);
+        cluster.probe(NODE2, NODE1, pgfo::events::ProbeKind::Massage(massage));
+    }
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, case) = answer(&logs, &["attempts=2"]);
+    let node2 = part(&case, "node2");
+    assert_eq!(node2["earlier_by_ns"], 310_000_000, "{node2:#}");
+    assert_eq!(node2["assumed"], false);
+    let would = node2["what_if"]["text"].as_str().unwrap();
+    assert!(would.starts_with("node2 holds node1 unreachable"), "{would}");
+    // The other way round the record does not say when.
+    let (_, case) = answer(&logs, &["attempts=5"]);
+    let node2 = part(&case, "node2");
+    assert_eq!((&node2["what_if"], &node2["earlier_by_ns"]), (&Value::Null, &Value::Null), "{node2:#}");
+    assert!(node2["recorded"]["text"].as_str().unwrap().starts_with("node2 holds node1 unreachable"));
+}
+
+#[test]
+fn a_silent_a_slow_and_an_absent_member() {
+    let (exit, case) = answer(&recorded(), &["drop=node3"]);
+    let node2 = part(&case, "node2");
+    // It would have waited for node3's testimony until the time-out of 150 ms.
+    assert_eq!((&node2["differs_at"], &node2["assumed"]), (&61.into(), &true.into()), "{node2:#}");
+    let later = node2["earlier_by_ns"].as_i64().unwrap();
+    assert!((-150_000_000..-100_000_000).contains(&later), "{later}");
+    assert_eq!(case["modelled_what_if"]["promoted"], 8, "{case:#}");
+    assert_eq!((exit, &case["worse"]), (Exit::Degraded, &serde_json::json!(["later"])), "{case:#}");
+
+    let (_, case) = answer(&recorded(), &["delay=node2:300ms"]);
+    let node1 = part(&case, "node1");
+    assert_eq!(
+        (&node1["differs_at"], &node1["earlier_by_ns"]),
+        (&86.into(), &Value::from(-300_000_000)),
+        "{node1:#}"
+    );
+    assert_eq!(part(&case, "node2")["differs_at"], Value::Null, "node2 itself is not slow to itself");
+
+    let (_, case) = answer(&recorded(), &["remove=node3"]);
+    assert_eq!(case["recorded"].as_array().unwrap().len(), 2, "node3 is not there to decide: {case:#}");
+    assert_eq!(case["modelled_what_if"]["who"], "node2", "{case:#}");
+}
+
+#[test]
+fn what_is_not_understood_is_an_error_with_a_suggestion() {
+    let logs = recorded();
+    for (change, says) in [
+        ("escalation.attempt=5", "did you mean \"escalation.attempts\"?"),
+        ("attempt=5", "did you mean \"attempts\"?"),
+        ("interval=1s", "heartbeat.interval, escalation.interval"),
+        ("lease.duration=8", "needs a unit"),
+        ("drop=nod3", "did you mean \"node3\"?"),
+        ("delay=node2", "write delay=NAME:300ms"),
+        ("node2.lease.duration=8s", "the same for all members"),
+        ("escalation.attempts", "write KEY=VALUE"),
+        ("failover.mode=auto", "write automatic or manual"),
+        ("remove=node1", "node1 was the primary"),
+    ] {
+        let (exit, out, err) = replay(&what_if(&logs, &[change]));
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{change}");
+        assert!(err.starts_with("error: ") && err.contains(says), "{change}: {err}");
+    }
+}
+
+#[test]
+fn one_log_alone_is_recorded_only() {
+    let logs = recorded();
+    let (exit, out, _) = replay(&what_if(&logs[2..], &["rank_delay=50ms"]));
+    assert!(out.contains("node3: the same up to record #64"), "{out}");
+    assert!(out.contains("it would have done so 150.0 ms earlier"), "{out}");
+    assert!(out.contains("not modelled: the log of node2 is not at hand"), "{out}");
+    assert!(out.ends_with("0 of 1 outcomes worse, 1 not known\n"), "{out}");
+    assert_eq!(exit, Exit::Degraded, "an outcome that is not known does not pass");
+}
+
+#[test]
+fn several_sets_of_logs_against_one_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    write_all(&mut failover(), dir.path());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logs");
+    let sets = [golden, dir.path().to_owned()];
+    let (exit, json) = replay_json(&what_if(&sets, &["rank_delay=300ms"]));
+    let cases = json["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 2, "{json:#}");
+    assert!(cases.iter().all(|c| c["modelled_what_if"]["promoted"] == 8), "{json:#}");
+    assert_eq!((exit, &json["exit"]), (Exit::Ok, &0.into()), "{json:#}");
+    let (_, table, _) = replay(&what_if(&sets, &["rank_delay=300ms"]));
+    assert_eq!(table.lines().filter(|l| l.contains("modelled, what if")).count(), 2, "{table}");
+    assert!(table.ends_with("no outcome is worse\n"), "{table}");
+}
