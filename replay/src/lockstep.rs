@@ -96,6 +96,7 @@ impl<E> Batch<E> {
 }
 
 /// A machine and the actor number its decisions carry.
+#[derive(Clone)]
 pub struct Seat<M: ?Sized> {
     /// Number in the records.
     pub actor: u8,
@@ -108,13 +109,21 @@ pub struct Ensemble<M: Machine + ?Sized> {
     seats: Vec<Seat<M>>,
     /// Empty between two steps; kept for its memory.
     decisions: Vec<M::Event>,
+    /// Who decided each of them.
+    actors: Vec<u8>,
+}
+
+impl<M: Machine + Clone> Clone for Ensemble<M> {
+    fn clone(&self) -> Self {
+        Self::new(self.seats.clone())
+    }
 }
 
 impl<M: Machine + ?Sized> Ensemble<M> {
     /// Makes an ensemble; the order of the seats is the order of delivery.
     #[must_use]
     pub fn new(seats: Vec<Seat<M>>) -> Self {
-        Self { seats, decisions: Vec::new() }
+        Self { seats, decisions: Vec::new(), actors: Vec::new() }
     }
 
     /// Returns the seats in order.
@@ -140,14 +149,16 @@ impl<M: Machine + ?Sized> Ensemble<M> {
     /// Runs one observation to the end and returns the batch, behind the log it was begun on, if any.
     #[must_use]
     pub fn step(&mut self, mut batch: Batch<M::Event>) -> Vec<Record<M::Event>> {
-        while batch.current().is_some() {
+        while let Some(record) = batch.current() {
             for seat in &mut self.seats {
-                let Some(record) = batch.current() else { break };
                 seat.machine.evolve(record);
                 seat.machine.decide(record, &mut self.decisions);
-                if !self.decisions.is_empty() {
-                    batch.answer(seat.actor, self.decisions.drain(..));
+                if self.actors.len() < self.decisions.len() {
+                    self.actors.resize(self.decisions.len(), seat.actor);
                 }
+            }
+            for (event, actor) in self.decisions.drain(..).zip(self.actors.drain(..)) {
+                batch.answer(actor, [event]);
             }
             batch.advance();
         }

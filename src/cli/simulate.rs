@@ -1,18 +1,25 @@
 //! `pgfo simulate`: rehearses failures in a simulated cluster, by seed or by scenario file.
 
+mod campaign;
+mod coverage;
+mod export;
 mod plant;
 
 use super::exit::Exit;
-use crate::cluster::{Outcome, Scenario, run as play, run_with_story, shrink, swarm};
+use crate::cluster::{Outcome, Scenario, run_with_story, shrink_while, swarm, swarm_lasting};
 use crate::core::PLANTS_BUILT_IN;
 use anyhow::{Context, bail};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use campaign::range;
+pub(crate) use campaign::{Campaign, campaign};
 
 /// Decisions and faults shown before what broke an invariant.
 const LAST_EVENTS: usize = 40;
+
+/// Shrinking ends after this time with the least it has found.
+const SHRINK_MAX: Duration = Duration::from_secs(30);
 
 /// What `pgfo simulate` is asked.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,12 +47,30 @@ pub struct SimulateArgs {
     /// `planted-bugs`.
     #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
     pub plant: Option<String>,
-    /// Threads for many seeds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
-    pub threads: u64,
-    /// One JSON object a run, instead of text.
+    /// Let each seed's scenario last this many simulated minutes; else its length is drawn, too.
+    #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(4..=1440))]
+    pub minutes: Option<u64>,
+    /// Run everything twice: both runs must give the same trace.
+    #[arg(long)]
+    pub twice: bool,
+    /// Write the members' event logs into this directory, one directory a member, as `pgfo replay` takes
+    /// them; with --shrink: the scenario file.
+    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    pub out: Option<PathBuf>,
+    /// Threads for many seeds; by default as many as there are cores.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub threads: Option<u64>,
+    /// One JSON object a run, instead of text; for many seeds, a summary at the end.
     #[arg(long)]
     pub json: bool,
+}
+
+impl SimulateArgs {
+    /// Returns how many threads run many seeds.
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.and_then(|n| usize::try_from(n).ok()).unwrap_or_else(cores)
+    }
 }
 
 /// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke.
@@ -57,9 +82,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
         return plant::run(args, name);
     }
     if let Some(text) = &args.seeds {
-        return many(args, text);
+        return campaign::many(args, text);
     }
-    let (scenario, again) = match &args.scenario {
+    let (scenario, reproduce) = match &args.scenario {
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the scenario {}", path.display()))?;
@@ -69,7 +94,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
         }
         None => {
             let Some(seed) = args.seed else { bail!("give --seed, --seeds or --scenario") };
-            (swarm(seed), format!("pgfo simulate --seed {seed}"))
+            (scenario_of(args, seed), again(args, seed))
         }
     };
     if let Some(plant) = scenario.planted.filter(|_| !PLANTS_BUILT_IN) {
@@ -80,32 +105,78 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if args.shrink {
-        let Some(small) = shrink(&scenario) else {
-            println!("{}: all held; nothing to shrink", scenario.name);
-            return Ok(Exit::Ok);
-        };
-        println!("{}", serde_json::to_string_pretty(&small)?);
-        return Ok(Exit::Degraded);
+        return shrunk(args, &scenario);
     }
     let started = Instant::now();
-    let (outcome, _) = run_with_story(&scenario);
+    let (outcome, world) = run_with_story(&scenario);
     let wall = started.elapsed();
+    let other = args.twice.then(|| run_with_story(&scenario).0.trace).filter(|other| *other != outcome.trace);
+    if let Some(dir) = &args.out {
+        export::write_logs(&world, dir)?;
+    }
     if args.json {
-        println!("{}", json(&scenario, &outcome));
+        println!("{}", json(&scenario, &outcome, &reproduce));
     } else {
         if args.story {
             outcome.story.iter().for_each(|line| println!("{line}"));
         }
         tell(&scenario, &outcome, wall, !args.story);
+        if let Some(other) = other {
+            println!("two runs differ: trace {:016x}, then {other:016x}", outcome.trace);
+        }
+        if let Some(dir) = &args.out {
+            println!("logs: pgfo replay {}/*", dir.display());
+        }
     }
-    if outcome.broken.is_some() {
-        println!("{again}");
-        return Ok(Exit::Degraded);
+    if outcome.broken.is_none() && other.is_none() {
+        return Ok(Exit::Ok);
     }
-    Ok(Exit::Ok)
+    if !args.json {
+        println!("{reproduce}");
+    }
+    Ok(Exit::Degraded)
 }
 
-fn json(scenario: &Scenario, outcome: &Outcome) -> serde_json::Value {
+/// Returns a seed's scenario, as long as was asked.
+fn scenario_of(args: &SimulateArgs, seed: u64) -> Scenario {
+    match args.minutes {
+        Some(minutes) => swarm_lasting(seed, minutes * 60_000),
+        None => swarm(seed),
+    }
+}
+
+/// Returns the one command that runs a seed again.
+fn again(args: &SimulateArgs, seed: u64) -> String {
+    let minutes = args.minutes.map_or(String::new(), |minutes| format!(" --minutes {minutes}"));
+    format!("pgfo simulate --seed {seed}{minutes}")
+}
+
+/// Shrinks what breaks; the last line is the command that reproduces it.
+fn shrunk(args: &SimulateArgs, scenario: &Scenario) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let Some(small) = shrink_while(scenario, || started.elapsed() < SHRINK_MAX) else {
+        println!("{}: all held; nothing to shrink", scenario.name);
+        return Ok(Exit::Ok);
+    };
+    let text = serde_json::to_string_pretty(&small)?;
+    let Some(dir) = &args.out else {
+        println!("{text}");
+        return Ok(Exit::Degraded);
+    };
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let path: &Path = &dir.join(format!("{}.json", small.name.replace(' ', "_")));
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    let (before, after) = (scenario.faults.len(), small.faults.len());
+    println!(
+        "{}: {after} of {before} faults are left after {:.1} s",
+        small.name,
+        started.elapsed().as_secs_f64()
+    );
+    println!("pgfo simulate --scenario {}", path.display());
+    Ok(Exit::Degraded)
+}
+
+fn json(scenario: &Scenario, outcome: &Outcome, reproduce: &str) -> serde_json::Value {
     serde_json::json!({
         "name": scenario.name,
         "seed": scenario.seed,
@@ -116,6 +187,7 @@ fn json(scenario: &Scenario, outcome: &Outcome) -> serde_json::Value {
         "at_s": outcome.end.0 as f64 / 1e9,
         "promotions": outcome.promotions,
         "trace": format!("{:016x}", outcome.trace),
+        "reproduce": reproduce,
     })
 }
 
@@ -136,79 +208,6 @@ fn tell(scenario: &Scenario, outcome: &Outcome, wall: Duration, with_events: boo
             }
             println!("{}: {} broke at {:.3} s: {}", scenario.name, b.id, b.at.0 as f64 / 1e9, b.how);
             println!("{} says: {}", b.id, b.says);
-        }
-    }
-}
-
-fn range(text: &str) -> anyhow::Result<(u64, u64)> {
-    let (a, b) = text.split_once("..").context("--seeds takes A..B, such as 0..1000")?;
-    let (a, b) = (a.parse()?, b.parse()?);
-    if a >= b {
-        bail!("--seeds {text} is empty: A must be below B");
-    }
-    Ok((a, b))
-}
-
-/// Many seeds on all threads; what broke is told in the order of the seeds.
-fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
-    let (from, to) = range(text)?;
-    let next = AtomicU64::new(from);
-    let (sender, receiver) = mpsc::channel();
-    let started = Instant::now();
-    let bar = indicatif::ProgressBar::new(to - from);
-    let (mut broken, mut simulated, mut promotions, mut live) = (Vec::new(), 0_u64, 0, 0_u64);
-    std::thread::scope(|scope| {
-        for _ in 0..args.threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
-                        return;
-                    }
-                    let outcome = play(&swarm(seed));
-                    if sender.send((seed, outcome)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (seed, outcome) in receiver {
-            bar.inc(1);
-            simulated += outcome.end.0 / 1_000_000_000;
-            promotions += outcome.promotions;
-            live += u64::from(outcome.live);
-            if args.json {
-                println!("{}", json(&swarm(seed), &outcome));
-            }
-            if outcome.broken.is_some() {
-                broken.push((seed, outcome));
-            }
-        }
-    });
-    bar.finish_and_clear();
-    broken.sort_by_key(|(seed, _)| *seed);
-    let wall = started.elapsed().as_secs_f64();
-    if !args.json {
-        for (seed, outcome) in &broken {
-            if let Some(b) = &outcome.broken {
-                let how = b.how.lines().next().unwrap_or_default();
-                println!("seed {seed}: {} at {:.3} s: {how}", b.id, b.at.0 as f64 / 1e9);
-            }
-        }
-        println!(
-            "{} of {} seeds held, {live} with liveness promised; {simulated} simulated s and {promotions} promotions in {wall:.1} s: {:.0} simulated s a second",
-            to - from - broken.len() as u64,
-            to - from,
-            simulated as f64 / wall
-        );
-    }
-    match broken.first() {
-        None => Ok(Exit::Ok),
-        Some((seed, _)) => {
-            println!("pgfo simulate --seed {seed}");
-            Ok(Exit::Degraded)
         }
     }
 }

@@ -3,9 +3,8 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
-use super::node::{Daemon, Node, Waiting};
+use super::node::{Daemon, Waiting};
 use super::queue::{Event, Happening, Run};
-use super::role::{SimRole, sim_roles};
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
@@ -13,21 +12,12 @@ use crate::events::{
     Actor, Decision, Event as LogEvent, GuardReport, LogFound, Observation, ProcessIdentity, ProcessStart,
     Record,
 };
-use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+use pgfo_replay::{Batch, Seq, WallNanos};
 use std::collections::VecDeque;
 use std::hash::Hasher;
 
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
-
-/// Folds a log into roles, without deciding anything.
-pub(super) fn fold(node: &Node, records: &[Record]) -> Ensemble<SimRole> {
-    let mut roles = sim_roles(&node.settings);
-    for record in records {
-        roles.evolve(record, None);
-    }
-    roles
-}
 
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
@@ -203,18 +193,22 @@ impl World {
         let powered = self.node(id).powered;
         let node = self.node_mut(id);
         let Some(daemon) = node.daemon.take() else { return };
-        let folded = fold(node, &node.log.records);
+        let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
+            .filter(|i| node.log.records[*i].cause.is_none())
+            .collect();
+        let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
+        let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
+        // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
+        let mut folded = node.log.fold(end, &node.settings);
+        for record in &node.log.records[end..] {
+            folded.evolve(record, None);
+        }
         let differs = folded
             .seats()
             .iter()
             .zip(daemon.roles.seats())
             .find(|(a, b)| a.machine != b.machine)
             .map(|(a, b)| format!("folded {:?}\nlive   {:?}", a.machine, b.machine));
-        let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
-            .filter(|i| node.log.records[*i].cause.is_none())
-            .collect();
-        let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
-        let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
         node.log.records.truncate(end);
         node.log.flushed = node.log.records.len();
         node.promoting = None;
@@ -242,7 +236,7 @@ impl World {
         let run = self.fresh();
         let nonce = self.identity(id);
         let node = self.node_mut(id);
-        let roles = fold(node, &node.log.records);
+        let roles = node.log.fold(node.log.records.len(), &node.settings);
         let term_seen = roles.seats()[2].machine.ledger().term_seen();
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);

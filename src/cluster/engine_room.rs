@@ -310,7 +310,10 @@ impl World {
     /// Clients write to every PostgreSQL that lets them.
     pub(super) fn write(&mut self) {
         let number = self.fresh();
-        for id in self.writers() {
+        for id in self.scenario.ids() {
+            if !self.node(id).writes(self.now()) {
+                continue;
+            }
             let bytes = self.draws.draw(Domain::Write, &[u64::from(id.0), number]).between(64, 16_384);
             if let Some(p) = self.node_mut(id).postgres.as_mut() {
                 p.lsn = Lsn(p.lsn.0 + bytes);

@@ -3,12 +3,12 @@
 use super::guard::Guard;
 use super::postgres::Postgres;
 use super::queue::Run;
-use super::role::SimRole;
+use super::role::{SimRole, sim_roles};
 use super::scenario::PromotionFault;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Term};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
-use pgfo_replay::{BootNanos, Ensemble, Seq};
+use pgfo_replay::{BootNanos, Ensemble, Seq, WallNanos};
 use std::collections::VecDeque;
 
 /// Effects of one record that wait for the disk, in order.
@@ -60,6 +60,37 @@ pub struct Log {
     pub slow: (SimNanos, u64),
     /// Can't be written until then.
     pub full_until: SimNanos,
+    /// What was folded of it already.
+    pub folded: Option<Folded>,
+}
+
+/// A fold of the beginning of a log. Folding goes on from here: a log only grows or loses its end.
+pub struct Folded {
+    /// The state.
+    pub roles: Ensemble<SimRole>,
+    /// How many records are in it.
+    pub records: usize,
+    /// The stamp of the last of them: a log that was lost and written anew has another one there.
+    pub last: WallNanos,
+}
+
+impl Log {
+    /// Returns the fold of the first `records` records, and keeps it to go on from.
+    pub fn fold(&mut self, records: usize, settings: &Settings) -> Ensemble<SimRole> {
+        let fits = |f: &Folded| {
+            f.records <= records && (f.records == 0 || self.records[f.records - 1].wall == f.last)
+        };
+        let (mut roles, from) = match self.folded.take().filter(fits) {
+            Some(folded) => (folded.roles, folded.records),
+            None => (sim_roles(settings), 0),
+        };
+        for record in &self.records[from..records] {
+            roles.evolve(record, None);
+        }
+        let last = self.records[..records].last().map_or(WallNanos(0), |r| r.wall);
+        self.folded = Some(Folded { roles: roles.clone(), records, last });
+        roles
+    }
 }
 
 /// A member.

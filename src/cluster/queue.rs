@@ -103,4 +103,4 @@ pub enum Event {
 }
 
 /// The one queue of what is to happen.
-pub type Queue = pgfo_replay::simulation::Queue<Event>;
+pub(super) type Queue = pgfo_replay::simulation::Queue<Event>;

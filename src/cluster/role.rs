@@ -6,6 +6,7 @@ use pgfo_replay::{BootNanos, Ensemble, Machine, Seat};
 
 /// One role of a simulated member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum SimRole {
     /// The verdict.
     EscalationTracker(EscalationTracker),
@@ -34,6 +35,7 @@ impl Machine for SimRole {
     type Event = Event;
     type Deadline = Deadline;
 
+    #[inline(always)]
     fn evolve(&mut self, record: &Record) {
         match self {
             Self::EscalationTracker(r) => r.evolve(record),
@@ -43,6 +45,7 @@ impl Machine for SimRole {
         }
     }
 
+    #[inline(always)]
     fn decide(&self, record: &Record, decisions: &mut Vec<Event>) {
         match self {
             Self::EscalationTracker(r) => r.decide(record, decisions),
@@ -52,6 +55,7 @@ impl Machine for SimRole {
         }
     }
 
+    #[inline(always)]
     fn deadlines(&self, deadlines: &mut Vec<(Deadline, BootNanos)>) {
         match self {
             Self::EscalationTracker(r) => r.deadlines(deadlines),

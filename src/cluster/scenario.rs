@@ -272,6 +272,13 @@ impl Scenario {
 }
 
 impl Fault {
+    /// Returns the name of its kind, as scenario files have it.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split([' ', '(']).next().unwrap_or_default().to_owned()
+    }
+
     /// Returns how long it lasts, in milliseconds; 0 for one that strikes once.
     #[must_use]
     pub const fn length_ms(&self) -> u64 {

@@ -27,12 +27,24 @@ impl Swarm {
 /// Returns the scenario of a seed.
 #[must_use]
 pub fn swarm(seed: u64) -> Scenario {
+    swarm_of(seed, None)
+}
+
+/// As [`swarm`], but the scenario ends at `end_ms`; the faults last as long as that allows.
+#[must_use]
+pub fn swarm_lasting(seed: u64, end_ms: u64) -> Scenario {
+    swarm_of(seed, Some(end_ms))
+}
+
+fn swarm_of(seed: u64, end_ms: Option<u64>) -> Scenario {
     let mut s = Swarm { draws: Draws::new(seed), asked: 0 };
     let members = members(&mut s);
     let data: Vec<MemberId> = ids(&members).filter(|m| !members[usize::from(m.0)].witness).collect();
     let primary = data[usize::try_from(s.next().below(data.len() as u64)).unwrap_or(0)];
     let faults_for_ms = s.next().between(20, 300) * 1_000;
     let quiet_ms = if s.next().happens(200) { s.next().below(QUIET_MS) } else { QUIET_MS };
+    let faults_for_ms =
+        end_ms.map_or(faults_for_ms, |end| end.saturating_sub(AFTER_MS + quiet_ms).max(1_000));
     let heal_at_ms = quiet_ms + faults_for_ms;
     let voters = members.iter().filter(|m| m.votes).count();
     let electable = members.iter().filter(|m| !m.witness && m.automatic && m.priority > 0).count();

@@ -1,3 +1,4 @@
 //! Simulated time, and the hosts' clocks: the engine's own.
 
-pub use pgfo_replay::simulation::{HostClock, SimNanos};
+pub(super) use pgfo_replay::simulation::HostClock;
+pub use pgfo_replay::simulation::SimNanos;

@@ -114,6 +114,7 @@ impl World {
                 condition: LogFound::Fresh,
                 slow: (SimNanos(0), 0),
                 full_until: SimNanos(0),
+                folded: None,
             },
             guard: Guard::new(start),
             postgres,

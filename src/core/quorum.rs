@@ -37,11 +37,16 @@ impl Quorum {
 }
 
 /// Returns the `k`-th largest of `values`, counted from 1; `None` if there are fewer.
+///
+/// There are as many values as members: counting takes no memory, and this is done with every grant.
 #[must_use]
-pub fn kth_largest<T: Ord + Copy>(values: &[T], k: usize) -> Option<T> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    sorted.get(k.checked_sub(1)?).copied()
+pub fn kth_largest<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone, k: usize) -> Option<T> {
+    let below_k = k.checked_sub(1)?;
+    values.clone().find(|value| {
+        let above = values.clone().filter(|other| other > value).count();
+        let equal = values.clone().filter(|other| other == value).count();
+        above <= below_k && below_k < above + equal
+    })
 }
 
 #[cfg(test)]
@@ -59,9 +64,16 @@ mod tests {
 
     #[test]
     fn kth_largest_counts_from_one() {
-        assert_eq!(kth_largest(&[3, 9, 5], 1), Some(9));
-        assert_eq!(kth_largest(&[3, 9, 5], 2), Some(5));
-        assert_eq!(kth_largest(&[3, 9, 5], 4), None);
-        assert_eq!(kth_largest(&[3], 0), None);
+        let kth = |values: &[u8], k| kth_largest(values.iter().copied(), k);
+        assert_eq!(kth(&[3, 9, 5], 1), Some(9));
+        assert_eq!(kth(&[3, 9, 5], 2), Some(5));
+        assert_eq!(kth(&[3, 9, 5], 4), None);
+        assert_eq!(kth(&[3], 0), None);
+        let tied = [4, 7, 4, 7, 1, 4];
+        let mut sorted = tied;
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        for k in 1..=tied.len() {
+            assert_eq!(kth(&tied, k), sorted.get(k - 1).copied(), "k = {k}");
+        }
     }
 }

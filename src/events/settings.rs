@@ -88,12 +88,12 @@ impl Settings {
     }
 
     /// Returns every member's number.
-    pub fn ids(&self) -> impl Iterator<Item = MemberId> + use<> {
+    pub fn ids(&self) -> impl Iterator<Item = MemberId> + Clone + use<> {
         (0..self.members.len()).filter_map(|i| u8::try_from(i).ok()).map(MemberId)
     }
 
     /// Returns every other member's number.
-    pub fn others(&self) -> impl Iterator<Item = MemberId> + use<> {
+    pub fn others(&self) -> impl Iterator<Item = MemberId> + Clone + use<> {
         let me = self.me;
         self.ids().filter(move |m| *m != me)
     }

@@ -2,14 +2,39 @@
 
 use super::time::SimNanos;
 use crate::stamp::Nanos;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+
+/// Bits of a key that name the slot.
+const SLOT_BITS: u32 = 20;
+/// Bits of a key that number the insertion.
+const TIE_BITS: u32 = 64 - SLOT_BITS;
+
+/// Time, insertion, slot, from the highest bit to the lowest: one number, compared at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u128);
+
+impl Key {
+    /// # Panics
+    /// When more events wait, or were ever added, than a key can tell apart.
+    fn new(at: SimNanos, tie: u64, slot: usize) -> Self {
+        assert!(tie >> TIE_BITS == 0 && slot >> SLOT_BITS == 0, "the simulation's queue is full");
+        Self(u128::from(at.0) << 64 | u128::from(tie << SLOT_BITS | slot as u64))
+    }
+
+    const fn at(self) -> SimNanos {
+        SimNanos((self.0 >> 64) as u64)
+    }
+
+    const fn slot(self) -> usize {
+        (self.0 as u64 & ((1 << SLOT_BITS) - 1)) as usize
+    }
+}
 
 /// The queue of a simulation's events.
 ///
-/// The heap orders small keys; the events themselves stay where they were put until they are due.
+/// A sorted list of small keys, the next one at its end: what a simulation adds is mostly due soon, so few keys
+/// move. The events themselves stay where they were put until they are due.
 pub struct Queue<E> {
-    heap: BinaryHeap<Reverse<(SimNanos, u64, usize)>>,
+    keys: Vec<Key>,
     slots: Vec<Option<E>>,
     free: Vec<usize>,
     ties: u64,
@@ -18,7 +43,7 @@ pub struct Queue<E> {
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), ties: 0, now: SimNanos(0) }
+        Self { keys: Vec::new(), slots: Vec::new(), free: Vec::new(), ties: 0, now: SimNanos(0) }
     }
 }
 
@@ -42,7 +67,9 @@ impl<E> Queue<E> {
                 self.slots.len() - 1
             }
         };
-        self.heap.push(Reverse((at.max(self.now), self.ties, slot)));
+        let key = Key::new(at.max(self.now), self.ties, slot);
+        let later = self.keys.partition_point(|other| *other > key);
+        self.keys.insert(later, key);
     }
 
     /// Adds an event after a length of time.
@@ -52,20 +79,19 @@ impl<E> Queue<E> {
 
     /// Takes the next event and moves the time; `None` when it lies beyond `end`.
     pub fn next(&mut self, end: SimNanos) -> Option<E> {
-        if self.heap.peek().is_none_or(|Reverse((at, ..))| *at > end) {
+        let Some(key) = self.keys.pop_if(|key| key.at() <= end) else {
             self.now = self.now.max(end);
             return None;
-        }
-        let Reverse((at, _, slot)) = self.heap.pop()?;
-        self.now = at;
-        self.free.push(slot);
-        self.slots[slot].take()
+        };
+        self.now = key.at();
+        self.free.push(key.slot());
+        self.slots[key.slot()].take()
     }
 
     /// Returns how many events wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.heap.len()
+        self.keys.len()
     }
 }
 

@@ -33,9 +33,14 @@ pub(super) fn load() -> f64 {
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
-pub(super) fn describe(bench: &Bench) -> anyhow::Result<Machine> {
-    let postgres = PostgresBin::find(bench.sandbox.postgres_bin.as_deref())?;
-    let version = std::process::Command::new(postgres.program("postgres")).arg("--version").output()?;
+/// Describes the machine, and the PostgreSQL if one is needed.
+pub(super) fn describe(bench: &Bench, with_postgres: bool) -> anyhow::Result<Machine> {
+    let mut postgres = "no PostgreSQL".to_owned();
+    if with_postgres {
+        let found = PostgresBin::find(bench.sandbox.postgres_bin.as_deref())?;
+        let version = std::process::Command::new(found.program("postgres")).arg("--version").output()?;
+        postgres = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    }
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpu.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(':').nth(1));
@@ -43,7 +48,7 @@ pub(super) fn describe(bench: &Bench) -> anyhow::Result<Machine> {
     Ok(Machine {
         version: env!("CARGO_PKG_VERSION"),
         build: if cfg!(debug_assertions) { "debug" } else { "release" },
-        postgres: String::from_utf8_lossy(&version.stdout).trim().to_owned(),
+        postgres,
         kernel: kernel.trim().to_owned(),
         processor: model.unwrap_or("unknown").trim().to_owned(),
         cores: std::thread::available_parallelism()?.get(),

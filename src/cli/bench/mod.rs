@@ -1,5 +1,5 @@
-//! `pgfo bench`: what a failover, an idle daemon and the log cost on this machine, beside what they
-//! should cost. It measures from outside, on throw-away clusters, and must never tune what it measures.
+//! `pgfo bench`: what a failover, an idle daemon, the log and the simulator cost on this machine, beside what
+//! they should cost. It measures from outside, on throw-away clusters, and must never tune what it measures.
 
 mod idle;
 mod log;
@@ -7,6 +7,7 @@ mod machine;
 mod outage;
 mod phases;
 mod report;
+mod simulate;
 mod spread;
 
 use super::exit::Exit;
@@ -26,6 +27,8 @@ enum What {
     Idle,
     /// Speed of the event log and of the audit.
     Log,
+    /// Speed of the simulator; needs no PostgreSQL.
+    Simulate,
     /// All of it.
     All,
 }
@@ -89,7 +92,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
     };
     let bench = Bench { pgfo, sandbox, tell: !args.json };
     let wants = |what: What| args.what == what || args.what == What::All;
-    let mut report = Report::new(machine::describe(&bench)?);
+    let mut report = Report::new(machine::describe(&bench, args.what != What::Simulate)?);
     if wants(What::Outage) || wants(What::Node) {
         let kinds = outage::Kinds { postmaster: wants(What::Outage), node: wants(What::Node) };
         report.takeovers = Some(outage::measure(&bench, args.runs, kinds)?);
@@ -100,6 +103,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
     if wants(What::Log) {
         let records_a_day = report.idle.as_ref().map(|idle| idle.log.records_a_day);
         report.log = Some(log::measure(&bench, records_a_day)?);
+    }
+    if wants(What::Simulate) {
+        report.simulator = Some(simulate::measure(&bench)?);
     }
     report.machine.load_at_end = machine::load();
     if args.json {

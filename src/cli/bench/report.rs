@@ -4,6 +4,7 @@ use super::idle::Idle;
 use super::log::Log;
 use super::machine::Machine;
 use super::outage::{Measured, Takeovers};
+use super::simulate::Simulator;
 use super::spread::Spread;
 use serde::Serialize;
 
@@ -18,6 +19,8 @@ pub(super) struct Report {
     pub(super) idle: Option<Idle>,
     /// Log and audit.
     pub(super) log: Option<Log>,
+    /// The simulator.
+    pub(super) simulator: Option<Simulator>,
 }
 
 fn word(reached: bool) -> &'static str {
@@ -26,7 +29,7 @@ fn word(reached: bool) -> &'static str {
 
 impl Report {
     pub(super) const fn new(machine: Machine) -> Self {
-        Self { machine, takeovers: None, idle: None, log: None }
+        Self { machine, takeovers: None, idle: None, log: None, simulator: None }
     }
 
     /// Returns whether everything measured is within its bounds.
@@ -36,6 +39,7 @@ impl Report {
             .map(|m| m.reached)
             .chain(self.idle.as_ref().map(|i| i.reached))
             .chain(self.log.as_ref().map(|l| l.reached))
+            .chain(self.simulator.as_ref().map(|s| s.reached))
             .all(|r| r)
     }
 
@@ -61,6 +65,9 @@ impl Report {
         }
         if let Some(l) = &self.log {
             log(l);
+        }
+        if let Some(s) = &self.simulator {
+            simulator(s);
         }
     }
 }
@@ -140,6 +147,27 @@ fn idle_cluster(idle: &Idle) {
         idle.resident_max_mb,
         word(idle.reached),
         idle.log.records_a_day
+    );
+}
+
+fn simulator(s: &Simulator) {
+    let rate = |name: &str, rate: f64, aim: f64| {
+        anstream::println!("{name:<52}{rate:>12.0}   at least {aim:.0}: {}", word(rate >= aim));
+    };
+    anstream::println!("simulator, a second of one core");
+    rate("simulated seconds, clusters drawn by swarm", s.simulated_a_second, s.simulated_min);
+    rate("simulated seconds, three members", s.drill_simulated_a_second, s.simulated_min);
+    rate("failovers, three members", s.failovers_a_second, s.failovers_min);
+    anstream::println!(
+        "{} seeds of {} minutes, each twice, on {} cores: {:.1} s; 10,000 would take {:.0} s (at most {:.0}: {})\n{}",
+        s.seeds,
+        s.minutes,
+        s.threads,
+        s.campaign_s,
+        s.campaign_of_10_000_s,
+        s.campaign_max_s,
+        word(s.campaign_of_10_000_s <= s.campaign_max_s),
+        if s.held { "every run held, and repeated itself" } else { "a run BROKE: see pgfo simulate" }
     );
 }
 

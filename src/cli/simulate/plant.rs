@@ -42,7 +42,7 @@ pub(super) fn run(args: &SimulateArgs, name: &str) -> anyhow::Result<Exit> {
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Caught>>> = plants.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
-        for _ in 0..args.threads {
+        for _ in 0..args.threads() {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);

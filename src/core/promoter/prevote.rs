@@ -104,7 +104,7 @@ impl Promoter {
             return self.abandon(None, why, out);
         }
         // The Q-th earliest instant at which a holder is free to vote: before it, a lease may stand.
-        let Some(Reverse(free_at)) = kth_largest(&free_from, needed) else {
+        let Some(Reverse(free_at)) = kth_largest(free_from.iter().copied(), needed) else {
             return self.abandon(None, NoElection::TooFewCanVote { unable, needed: needed_u8 }, out);
         };
         let placements = self.placements(answers);

@@ -100,13 +100,12 @@ impl Promoter {
         let blocking = self.ledger.quorum().blocking();
         let own = self.grants.get(usize::from(me.0)).copied().unwrap_or_default();
         if !self.settings().votes(me) {
-            return kth_largest(&self.grants, blocking).filter(|t| t.0 > 0);
+            return kth_largest(self.grants.iter().copied(), blocking).filter(|t| t.0 > 0);
         }
-        let others: Vec<BootNanos> =
-            self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied()).collect();
+        let others = self.settings().others().filter_map(|m| self.grants.get(usize::from(m.0)).copied());
         match blocking {
             0 | 1 => Some(own),
-            k => kth_largest(&others, k - 1).map(|t| t.min(own)),
+            k => kth_largest(others, k - 1).map(|t| t.min(own)),
         }
         .filter(|t| t.0 > 0)
     }
