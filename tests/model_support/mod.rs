@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 struct Explored {
     cluster: ClusterModel,
     marks: &'static [&'static str],
-    deaf: u8,
+    may: fn(&Action) -> bool,
 }
 
 fn holds<const I: usize>(_: &Explored, s: &State) -> bool {
@@ -49,7 +49,7 @@ impl Model for Explored {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.cluster.actions(state, actions);
-        actions.retain(|a| !matches!(a, Action::Arrives(e) if self.deaf >> e.to.0 & 1 == 1));
+        actions.retain(self.may);
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
@@ -72,8 +72,8 @@ pub struct Reach {
     pub generated_max: usize,
     /// With one thread, nothing within the depth is left out, and the way to what breaks is the shortest.
     pub threads: usize,
-    /// Members that no message reaches, as bits.
-    pub deaf: u8,
+    /// What may happen, of what could.
+    pub may: fn(&Action) -> bool,
 }
 
 /// What an exploration found.
@@ -98,7 +98,7 @@ pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Rea
     }
     let name = cluster.bounds().name;
     let begun = Instant::now();
-    let checker = Explored { cluster, marks, deaf: reach.deaf }
+    let checker = Explored { cluster, marks, may: reach.may }
         .checker()
         .threads(reach.threads)
         .finish_when(HasDiscoveries::AnyFailures)
