@@ -228,9 +228,10 @@ impl Feed<'_> {
             let old = settings.lease_duration;
             let longer = |ask: &mut LeaseAsk| ask.duration = duration;
             match message {
-                Message::LeaseRequested(ask) | Message::LeaseGranted(ask) | Message::VoteGranted(ask) => {
-                    longer(ask)
-                }
+                Message::LeaseRequested(ask)
+                | Message::RenewalRequested(ask)
+                | Message::LeaseGranted(ask)
+                | Message::VoteGranted(ask) => longer(ask),
                 Message::LeaseRefused(ask, _) | Message::VoteRefused(ask, _) => longer(ask),
                 Message::VoteRequested(ask) => longer(&mut ask.ask),
                 Message::Testified(t) => {
@@ -283,6 +284,7 @@ fn is_of_substance(event: &Event) -> bool {
         decision,
         Decision::HeartbeatSent(_)
             | Decision::LeaseRequested(_)
+            | Decision::RenewalRequested(_)
             | Decision::LeaseGranted { .. }
             | Decision::LeaseExtended { .. }
             | Decision::MassageOrdered { .. }
