@@ -348,7 +348,7 @@ fn every_flipped_byte_of_a_flat_file_is_found() {
     let opened = open(dir.path());
     append(&opened.log, 1..=60, 2);
     let mut flat = Vec::new();
-    opened.log.export_to(Seq(1), &mut flat).unwrap();
+    opened.log.export_to(Seq(1), None, None, &mut flat).unwrap();
     let file = dir.path().join("flat");
     let silent = AtomicU64::new(0);
     for at in 0..flat.len() {
@@ -368,7 +368,7 @@ fn a_flat_file_cut_anywhere_is_found() {
     let opened = open(dir.path());
     append(&opened.log, 1..=12_000, 20);
     let mut flat = Vec::new();
-    opened.log.export_to(Seq(1), &mut flat).unwrap();
+    opened.log.export_to(Seq(1), None, None, &mut flat).unwrap();
     let file = dir.path().join("flat");
     for end in (0..200).chain((200..flat.len()).step_by(flat.len() / 100)).chain(flat.len() - 50..flat.len())
     {

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use campaign::range;
 pub(crate) use campaign::{Campaign, campaign};
 
 /// Decisions and faults shown before what broke an invariant.
@@ -62,6 +63,14 @@ pub struct SimulateArgs {
     /// One JSON object a run, instead of text; for many seeds, a summary at the end.
     #[arg(long)]
     pub json: bool,
+}
+
+impl SimulateArgs {
+    /// Returns how many threads run many seeds.
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.and_then(|n| usize::try_from(n).ok()).unwrap_or_else(cores)
+    }
 }
 
 /// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke.

@@ -68,14 +68,6 @@ pub(super) fn range(text: &str) -> anyhow::Result<(u64, u64)> {
     Ok((a, b))
 }
 
-/// Returns how many threads to run on: as asked, else one a core.
-pub(super) fn threads(args: &SimulateArgs) -> anyhow::Result<usize> {
-    Ok(match args.threads {
-        Some(threads) => usize::try_from(threads)?,
-        None => std::thread::available_parallelism()?.get(),
-    })
-}
-
 /// Runs seeds on some threads; `each` hears of every run.
 pub(crate) fn campaign(
     (from, to): (u64, u64),
@@ -127,7 +119,7 @@ pub(crate) fn campaign(
 /// Runs the command on many seeds.
 pub(super) fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
     let seeds = range(text)?;
-    let threads = threads(args)?;
+    let threads = args.threads();
     let bar = bar(seeds.1 - seeds.0);
     let made = campaign(
         seeds,

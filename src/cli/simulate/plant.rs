@@ -1,8 +1,7 @@
 //! `pgfo simulate --plant`: shows that the checks can fail. Each planted bug is run over seeds until an
 //! invariant breaks that holds on the same seed without it.
 
-use super::SimulateArgs;
-use super::campaign::{range, threads};
+use super::{SimulateArgs, range};
 use crate::cli::exit::Exit;
 use crate::cluster::{Broken, Scenario, run as play, swarm};
 use crate::core::{PLANTS_BUILT_IN, Plant};
@@ -39,12 +38,11 @@ pub(super) fn run(args: &SimulateArgs, name: &str) -> anyhow::Result<Exit> {
         (None, Some(seed)) => (seed, seed + 1),
         (None, None) => SEEDS,
     };
-    let workers = threads(args)?;
     let bar = indicatif::ProgressBar::new(plants.len() as u64);
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Caught>>> = plants.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..args.threads() {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
