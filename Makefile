@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test verify
+.PHONY: help setup demo test model verify
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: setup ## Kills the primary of throw-away clusters on loopback, and shows w
 
 test: ## Runs every test; those with PostgreSQL need `make setup`.
 	@CARGO="$(CARGO)" scripts/test
+
+model: ## Model checker: every order of events, over the roles themselves; takes minutes.
+	$(CARGO) run --locked --release --example model_campaign
 
 verify: ## Runs what the continuous integration runs.
 	@.ci/run

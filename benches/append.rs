@@ -192,7 +192,7 @@ fn measure(dir: &Path) {
     println!("live reading: {:.0} records/s", count as f64 / begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let mut flat = Vec::new();
-    log.export_to(Seq(1), &mut flat).expect("exports");
+    log.export_to(Seq(1), None, None, &mut flat).expect("exports");
     println!(
         "export: {:.0} records/s, {} B/record",
         seq as f64 / begun.elapsed().as_secs_f64(),

@@ -12,6 +12,7 @@ pub mod core;
 pub mod demo;
 pub mod events;
 pub mod guard;
+pub mod keep;
 pub mod os;
 pub mod peer;
 pub mod postgres;

@@ -10,7 +10,7 @@ use std::path::Path;
 const EVERY_KEY: &str = r#"
 cluster = { name = "every" }
 node = { name = "b", run_directory = "/r" }
-log = { directory = "/l", level = "debug", format = "json" }
+log = { directory = "/l", level = "debug", format = "json", age_max = "36h", size_max = "512MB", incidents_max = 7, incidents_size_max = "33MB" }
 fencing = { mode = "daemon", reserve = "700ms" }
 lease = { duration = "1m 7s" }
 replication = { mode = "asynchronous" }
@@ -109,6 +109,10 @@ fn each_key_is_noticed_by_diff() {
         ("\"/l\"", "\"/l2\"", "log.directory", true),
         ("\"debug\"", "\"info\"", "log.level", false),
         ("\"json\"", "\"terminal\"", "log.format", true),
+        ("\"36h\"", "\"2d\"", "log.age_max", false),
+        ("\"512MB\"", "\"1GB\"", "log.size_max", false),
+        ("incidents_max = 7", "incidents_max = 8", "log.incidents_max", false),
+        ("\"33MB\"", "\"34MB\"", "log.incidents_size_max", false),
         ("\"700ms\"", "\"701ms\"", "fencing.reserve", true),
         ("\"1m 7s\"", "\"68s\"", "lease.duration", true),
         ("\"/t/ca\"", "\"/t/ca2\"", "tls.ca", true),

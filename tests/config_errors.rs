@@ -29,6 +29,12 @@ fn every_mistake_names_its_place_and_remedy() {
     // What is replaced, by what, where the error must stand (line:column: key), what it must say.
     let cases: &[(&str, &str, &str, &[&str])] = &[
         ("level = ", "levle = ", "8:1: log.levle", &["unknown key", "did you mean `level`?"]),
+        ("level = ", "agemax = ", "8:1: log.agemax", &["unknown key", "did you mean `age_max`?"]),
+        ("level = \"info\"", "age_max = 30", "8:11: log.age_max", &["an age needs a unit", "\"30d\""]),
+        ("level = \"info\"", "age_max = \"5min\"", "8:11: log.age_max", &["at least \"1h\""]),
+        ("level = \"info\"", "size_max = 5", "8:12: log.size_max", &["a size needs a unit"]),
+        ("level = \"info\"", "size_max = \"1MB\"", "8:12: log.size_max", &["at least \"64MB\""]),
+        ("level = \"info\"", "incidents_max = 0", "8:17: log.incidents_max", &["out of range"]),
         ("priority = 100", "zzz = 1", "15:1: failover.zzz", &["unknown key", "remove it", "lag_max"]),
         ("[heartbeat]", "[hartbeat]", "17:2: hartbeat", &["unknown key", "did you mean `heartbeat`?"]),
         ("role = ", "rolle = ", "40:1: member[3].rolle", &["did you mean `role`?"]),

@@ -143,7 +143,7 @@ fn reading_goes_on_while_records_are_packed_under_it() {
     wait_until("packing", || opened.log.stats().hot_records <= 101);
     let rest = reading.collect::<Result<Vec<_>, _>>().unwrap();
     assert!(rest == records(21..=250));
-    opened.log.export_to(Seq(1), &mut flat).unwrap();
+    opened.log.export_to(Seq(1), None, None, &mut flat).unwrap();
     let file = dir.path().join("flat");
     std::fs::write(&file, flat).unwrap();
     assert_eq!(audit(&file), (3000, None));
@@ -156,7 +156,8 @@ fn an_export_is_a_log_again() {
     append(&opened.log, 1..=9000, 4);
     let file = dir.path().join("flat");
     for from in [1, 777, 8999, 9000, 9001] {
-        let exported = opened.log.export_to(Seq(from), &mut std::fs::File::create(&file).unwrap()).unwrap();
+        let exported =
+            opened.log.export_to(Seq(from), None, None, &mut std::fs::File::create(&file).unwrap()).unwrap();
         assert_eq!((exported.first, exported.last), (Seq(from), Seq(9000)));
         let reader = LogReader::<Event>::open(&file).unwrap();
         assert_eq!((reader.first(), reader.count_hint()), (Seq(from), 9001 - from));
@@ -167,7 +168,7 @@ fn an_export_is_a_log_again() {
     opened.log.close().unwrap();
     let reader = LogReader::<Event>::open(dir.path()).unwrap();
     assert_eq!(reader.count_hint(), 9000);
-    reader.export_to(&mut std::fs::File::create(&file).unwrap()).unwrap();
+    reader.export_to(None, None, &mut std::fs::File::create(&file).unwrap()).unwrap();
     assert_eq!(audit(&file), (9000, None));
 }
 

@@ -118,6 +118,8 @@ fn a_changed_packed_block_is_named_by_a_record_in_it() {
         let number = |key: &[u8]| u64::from_be_bytes(key.try_into().unwrap());
         let pair = keys.next().unwrap();
         (first, length) = (number(&pair.0), pair.1.len());
+        // Columns: the packing that daemons write.
+        assert_eq!(pair.1[0], 3);
         second = number(&keys.next().unwrap().0);
     });
     assert!(second - first > 50 && length > 100, "{first} {second} {length}");
@@ -129,11 +131,11 @@ fn a_changed_packed_block_is_named_by_a_record_in_it() {
         };
         edit(dir.path(), flip);
         let (_, damage) = audit(dir.path());
-        // Bits that zstd ignores may leave every record as it was: then nothing is damaged.
+        // The last bits of the code may leave every record as it was: then nothing is damaged.
         if let Some(damage) = damage {
             assert!((first..second).contains(&damage.seq.0), "byte {at}: {damage}");
         } else {
-            assert!(at >= 41, "byte {at} passed in silence");
+            assert!(at >= length - 8, "byte {at} passed in silence");
         }
         edit(dir.path(), flip);
     }
@@ -346,7 +348,7 @@ fn every_flipped_byte_of_a_flat_file_is_found() {
     let opened = open(dir.path());
     append(&opened.log, 1..=60, 2);
     let mut flat = Vec::new();
-    opened.log.export_to(Seq(1), &mut flat).unwrap();
+    opened.log.export_to(Seq(1), None, None, &mut flat).unwrap();
     let file = dir.path().join("flat");
     let silent = AtomicU64::new(0);
     for at in 0..flat.len() {
@@ -366,7 +368,7 @@ fn a_flat_file_cut_anywhere_is_found() {
     let opened = open(dir.path());
     append(&opened.log, 1..=12_000, 20);
     let mut flat = Vec::new();
-    opened.log.export_to(Seq(1), &mut flat).unwrap();
+    opened.log.export_to(Seq(1), None, None, &mut flat).unwrap();
     let file = dir.path().join("flat");
     for end in (0..200).chain((200..flat.len()).step_by(flat.len() / 100)).chain(flat.len() - 50..flat.len())
     {

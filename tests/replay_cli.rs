@@ -38,7 +38,7 @@ fn a_whole_log_is_identical_in_each_of_its_forms() {
     let log = write(&mut cluster, NODE2, dir.path());
     let flat = dir.path().join("node2.events");
     let reader = LogReader::<Event>::open(&log).unwrap();
-    reader.export_to(&mut std::fs::File::create(&flat).unwrap()).unwrap();
+    reader.export_to(None, None, &mut std::fs::File::create(&flat).unwrap()).unwrap();
     for path in [log.clone(), log.join("events.db"), flat] {
         let (exit, out, err) = replay(&args(&[path]));
         assert_eq!((exit, err.as_str()), (Exit::Ok, ""), "{out}");

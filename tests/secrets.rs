@@ -4,11 +4,13 @@
 
 mod support;
 
-use pgfo::demo::{Auth, Cluster};
+use pgfo::demo::{Auth, Cluster, Node};
+use pgfo::events::{Event, LogReader};
+use pgfo::keep::{INCIDENTS_DIR, list};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{await_follower, await_primary_above, finish, history, pgfo, within};
+use support::{await_follower, await_primary_above, await_said, finish, history, pgfo, within};
 
 fn holds(bytes: &[u8], secret: &str) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
@@ -38,6 +40,26 @@ fn check_files(cluster: &Cluster, secret: &str) {
                 assert!(!holds(&bytes, secret), "the password is in {}", path.display());
             }
         }
+    }
+}
+
+/// An incident holds the settings in force and the whole state, but no password; and it replays.
+fn check_incidents(node: &Node, secret: &str) {
+    let (_, listed) = pgfo(node, &["incident", "list", "--config", &node.config_file().to_string_lossy()]);
+    assert!(listed.contains("failover"), "{listed}");
+    let found = list(&node.dir().join("log").join(INCIDENTS_DIR)).unwrap();
+    assert!(!found.is_empty(), "{} has no incident", node.name());
+    for file in found {
+        let path = file.path.to_string_lossy().into_owned();
+        let (exit, text) = pgfo(node, &["incident", "show", "--all", &path]);
+        assert!(exit == 0 && text.contains("identical"), "{text}");
+        assert!(!text.contains(secret), "the password is in the story of {path}");
+        let reader = LogReader::<Event>::open(&file.path).unwrap();
+        let state = reader.checkpoint().map(|checkpoint| checkpoint.state.clone()).unwrap_or_default();
+        assert!(!holds(&state, secret), "the password is in the checkpoint of {path}");
+        let records: Vec<_> = reader.map(|record| record.unwrap()).collect();
+        assert!(!format!("{records:?}").contains(secret), "the password is in a record of {path}");
+        assert_eq!(std::fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
 
@@ -84,6 +106,11 @@ fn a_password_shows_nowhere() {
             let (_, text) = pgfo(node, &arguments);
             assert!(!text.contains(&secret), "the password is in the output of pgfo {}", arguments.join(" "));
         }
+    }
+    // Each member's daemon cuts the incident out once all has settled.
+    for (node, mark) in cluster.nodes().iter().zip(&marks) {
+        await_said(&cluster, node, *mark, "incident written");
+        check_incidents(node, &secret);
     }
     check_files(&cluster, &secret);
     for node in cluster.nodes() {

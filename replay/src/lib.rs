@@ -18,6 +18,6 @@ pub use audit::{Auditor, Divergence, Failures};
 pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
 pub use machine::Machine;
 pub use record::{Record, RecordKind};
-pub use recover::Recovery;
+pub use recover::{Recovery, fold_batch};
 pub use stamp::{BootNanos, Nanos, Seq, WallNanos};
 pub use what_if::{Difference, Instead, Terms, Told, WhatIf};

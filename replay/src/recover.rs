@@ -45,19 +45,27 @@ where
     }
 
     fn fold(&mut self) {
-        for at in 0..self.batch.len() {
-            let record = &self.batch[at];
-            let failed = self.left_out.contains(&record.seq)
-                || self
-                    .batch
-                    .iter()
-                    .any(|r| r.cause == Some(record.seq) && r.event.failed_actor() == Some(self.actor));
-            // A decision is a fact whoever failed on it: only its answer is missing.
-            if !failed || record.cause.is_some() {
-                self.machine.evolve(record);
-                self.folded += 1;
-            }
-        }
+        self.folded += fold_batch(self.machine, self.actor, &self.batch, &self.left_out);
         self.batch.clear();
     }
+}
+
+/// Folds one whole batch into a machine, except what it is recorded to have failed on, and what is
+/// `left_out`; returns how many records were folded.
+pub fn fold_batch<M>(machine: &mut M, actor: u8, batch: &[Record<M::Event>], left_out: &[Seq]) -> u64
+where
+    M: Machine + ?Sized,
+    M::Event: Failures,
+{
+    let mut folded = 0;
+    for record in batch {
+        let failed = left_out.contains(&record.seq)
+            || batch.iter().any(|r| r.cause == Some(record.seq) && r.event.failed_actor() == Some(actor));
+        // A decision is a fact whoever failed on it: only its answer is missing.
+        if !failed || record.cause.is_some() {
+            machine.evolve(record);
+            folded += 1;
+        }
+    }
+    folded
 }

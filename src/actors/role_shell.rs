@@ -4,10 +4,11 @@
 //! stopped, and `restarting` drops the half-mutated machine; the sequencer then has it rebuilt. The
 //! shell holds no policy.
 
-use crate::core::{Role, role};
+use crate::core::{Role, States};
 use crate::events::{Actor as ActorName, Deadline, Decision, Event, EventLog, Record, Settings};
+use crate::keep::states_at;
 use actix::prelude::*;
-use pgfo_replay::{BootNanos, Recovery, Seq};
+use pgfo_replay::{BootNanos, Seq, fold_batch};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -61,13 +62,11 @@ pub struct RoleShell {
 }
 
 impl RoleShell {
-    /// Starts a role without history, supervised.
+    /// Starts a role in the state that was recovered, supervised.
     #[must_use]
-    pub fn start(name: ActorName, settings: Settings) -> Addr<Self> {
-        Supervisor::start(move |_| {
-            let machine = role(name, &settings);
-            Self { name, settings, machine, failures: Vec::new() }
-        })
+    pub fn start(name: ActorName, settings: Settings, recovered: &States) -> Addr<Self> {
+        let machine = recovered.role(name);
+        Supervisor::start(move |_| Self { name, settings, machine, failures: Vec::new() })
     }
 
     fn step(&mut self, record: &Record) -> Option<Answer> {
@@ -91,24 +90,12 @@ impl RoleShell {
     }
 
     fn rebuild(&self, message: Rebuild) -> Result<(Box<Role>, u64), String> {
-        let mut machine = role(self.name, &self.settings).ok_or("not a role")?;
-        let mut recovery = Recovery::new(machine.as_mut(), self.name.number());
-        let first = message.batch.first().map_or(Seq(u64::MAX), |r| r.seq);
-        for record in message.log.records(Seq(1)) {
-            let record = record.map_err(|damage| damage.to_string())?;
-            if record.seq >= first {
-                break;
-            }
-            recovery.push(record);
-        }
-        let mut batch = message.batch.into_iter();
-        if let Some(observation) = batch.next() {
-            recovery.push(observation);
-            recovery.leave_out(message.failed);
-        }
-        batch.for_each(|record| recovery.push(record));
-        let folded = recovery.finish();
-        Ok((machine, folded))
+        let before = Seq(message.batch.first().map_or(u64::MAX, |r| r.seq.0) - 1);
+        let recovered = states_at(&message.log, &self.settings, before).map_err(|why| why.to_string())?;
+        let mut machine = recovered.states.role(self.name).ok_or("not a role")?;
+        let number = self.name.number();
+        let folded = fold_batch(machine.as_mut(), number, &message.batch, &message.failed);
+        Ok((machine, recovered.folded + folded))
     }
 }
 

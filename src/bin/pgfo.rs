@@ -21,6 +21,8 @@ enum Command {
     Status(cli::status::StatusArgs),
     /// Re-derives every decision from event logs, and tells their story.
     Replay(cli::replay::ReplayArgs),
+    /// Lists, shows and cuts out incidents: failovers, and attempts that came to nothing.
+    Incident(cli::incident::IncidentArgs),
     /// One page about a failover, or about one that did not happen: who saw what, who voted how, and why.
     Explain(cli::explain::ExplainArgs),
     /// Makes a member the primary of the next term.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Daemon(args) => cli::daemon::run(args),
         Command::Status(args) => cli::status::run(args),
         Command::Replay(args) => cli::replay::run(args),
+        Command::Incident(args) => cli::incident::run(args),
         Command::Explain(args) => cli::explain::run(args),
         Command::Adopt(args) => cli::adopt::run(args),
         Command::Guard(args) => cli::guard::run(args),

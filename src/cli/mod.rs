@@ -8,6 +8,7 @@ pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod guard;
+pub mod incident;
 pub mod logging;
 pub mod postgres;
 pub mod replay;

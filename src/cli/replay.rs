@@ -4,7 +4,7 @@
 mod args;
 mod audit;
 mod json;
-mod live;
+pub(crate) mod live;
 mod merge;
 mod progress;
 pub(crate) mod text;
@@ -12,14 +12,16 @@ mod what_if;
 
 pub use args::{Bound, ReplayArgs};
 pub use audit::{
-    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_reader,
-    audit_with,
+    Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_from,
+    audit_reader, audit_with,
 };
 pub use merge::{Place, Timeline, merge};
 pub use what_if::{Asked, Change, Changes, Happened, Outcomes, Recorded, Side, Value, WhatIfArgs, Worse};
 
 use crate::cli::exit::Exit;
+use crate::core::States;
 use crate::events::{Event, LogReader, ReadError, Record};
+use crate::keep::open_state;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -100,25 +102,38 @@ fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, Re
     audit_path(path, options, |_| ())
 }
 
-/// Audits the log at `path`, and lets `see` have every record that is read.
+/// What is read of a log.
+pub(crate) enum Seen<'a> {
+    /// The state of the checkpoint that it begins behind; nothing else comes before it.
+    Beginning(&'a States),
+    /// A record.
+    Record(&'a Record),
+}
+
+/// Audits the log at `path`, and lets `see` have all that is read.
 ///
 /// # Errors
 /// When there is no log, or it can't be read at all.
 pub(crate) fn audit_path(
     path: &std::path::Path,
     options: AuditOptions,
-    mut see: impl FnMut(&Record),
+    mut see: impl FnMut(Seen<'_>),
 ) -> Result<Audit, ReadError> {
     // A live log is held by its daemon, which hands out a consistent copy.
     let live = live::copy(path);
     let reader = LogReader::<Event>::open(live.as_ref().map_or(path, live::Copy::path))?;
     let progress = progress::Progress::of(path, reader.count_hint());
+    let checkpoint = reader.checkpoint().cloned();
+    // One that this release can't read is told by the audit.
+    if let Some(states) = checkpoint.as_ref().and_then(|checkpoint| open_state(checkpoint).ok()) {
+        see(Seen::Beginning(&states));
+    }
     let records = progress.watch(reader).inspect(|item| {
         if let Ok(record) = item {
-            see(record);
+            see(Seen::Record(record));
         }
     });
-    Ok(audit_reader(records, options))
+    Ok(audit_from(checkpoint.as_ref(), records, options))
 }
 
 pub(crate) fn same_cluster<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Result<(), OtherCluster> {

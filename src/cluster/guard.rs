@@ -8,7 +8,7 @@ use pgfo_replay::BootNanos;
 pub(super) const STALL_MAX: Nanos = Nanos::from_millis(1_000);
 
 /// What the guard is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GuardState {
     /// Watches only.
     Idle,
@@ -26,7 +26,7 @@ pub enum GuardState {
 }
 
 /// The guard of one host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// What it is about.
     pub state: GuardState,

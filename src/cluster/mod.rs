@@ -10,6 +10,7 @@ mod guard;
 mod hands;
 mod hands_time;
 pub mod invariants;
+pub mod model;
 mod network;
 mod node;
 mod postgres;

@@ -91,7 +91,7 @@ impl Profile {
         let at_ms = QUIET_MS + phase;
         let end_at_ms = at_ms + 3 * base.timings.lease_ms + PATIENCE_MS;
         let member = base.primary;
-        let fault = if seed % 2 == 0 {
+        let fault = if seed.is_multiple_of(2) {
             Fault::KillHost { member, for_ms: end_at_ms }
         } else {
             Fault::FreezePostgres { member, for_ms: end_at_ms }

@@ -5,7 +5,7 @@
 use super::command_line::CommandLine;
 use super::conninfo::Conninfo;
 use super::schema::Config;
-use super::units::duration_text;
+use super::units::{age_text, duration_text};
 use super::words::word_of;
 use crate::core::Nanos;
 use sha2::{Digest, Sha256};
@@ -152,6 +152,10 @@ fn place(config: &Config, out: &mut Entries) {
     out.text("format", word_of(config.log.format));
     out.applies = Applies::Live;
     out.text("level", word_of(config.log.level));
+    out.text("age_max", &age_text(config.log.age_max));
+    out.text("size_max", &config.log.size_max.to_string());
+    out.raw("incidents_max", &config.log.incidents_max);
+    out.text("incidents_size_max", &config.log.incidents_size_max.to_string());
     if let Some(postgres) = &config.postgres {
         out.section("[postgres]", Applies::NeedsRestart);
         out.conninfo(&postgres.conninfo);

@@ -27,8 +27,8 @@ pub use finding::{ConfigError, ConfigErrors, ERRORS_SHOWN_MAX, Finding, LineColu
 pub use membership::{MEMBERS_MAX, Member, Membership, PeerAddress};
 pub use reader::closest;
 pub use schema::{
-    ATTEMPTS_MAX, Cluster, Config, Election, Escalation, Failover, Fencing, Heartbeat, Lease, Log, Node,
-    PRIORITY_MAX, Postgres, Replication, Tls,
+    ATTEMPTS_MAX, Cluster, Config, Election, Escalation, Failover, Fencing, Heartbeat, INCIDENTS_MAX,
+    LOG_AGE_MIN, LOG_SIZE_MIN, Lease, Log, Node, PRIORITY_MAX, Postgres, Replication, Tls,
 };
 pub use units::{ByteCount, DURATION_MAX};
 pub use words::{FailoverMode, FencingMode, LogFormat, LogLevel, MemberRole, ReplicationMode};

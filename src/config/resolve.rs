@@ -9,6 +9,7 @@ use super::schema::{
     Cluster, Config, Election, Escalation, Failover, Fencing, Heartbeat, Lease, Log, Node, Postgres,
     Replication, Tls,
 };
+use super::units::ByteCount;
 use super::words::{FailoverMode, FencingMode, LogFormat, LogLevel, MemberRole, ReplicationMode};
 use super::{validate, values};
 use crate::core::Nanos;
@@ -87,6 +88,10 @@ fn log(mut section: Section<'_, '_>, cluster_name: &str) -> Log {
         directory: section.or("directory", values::path, below(STATE_DIRECTORY, cluster_name)),
         level: section.or("level", values::word, LogLevel::Info),
         format: section.or("format", values::word, LogFormat::Terminal),
+        age_max: section.or("age_max", values::age, Nanos(30 * 24 * 3600 * 1_000_000_000)),
+        size_max: section.or("size_max", values::size, ByteCount(1 << 30)),
+        incidents_max: section.or("incidents_max", values::incidents, 100),
+        incidents_size_max: section.or("incidents_size_max", values::size, ByteCount(256 << 20)),
     };
     section.finish();
     log

@@ -67,6 +67,16 @@ pub struct Log {
     pub level: LogLevel,
     /// `format`: lines for people or JSON lines; default `terminal`.
     pub format: LogFormat,
+    /// `age_max`: older records are removed, behind a checkpoint; default 30 days, at least
+    /// [`LOG_AGE_MIN`].
+    pub age_max: Nanos,
+    /// `size_max`: the oldest records are removed to keep `events.db` below this: the records' own bytes
+    /// below a quarter of it, the rest is the store's; default 1 GB, at least [`LOG_SIZE_MIN`].
+    pub size_max: ByteCount,
+    /// `incidents_max`: files of incidents, which are kept whatever their age; default 100.
+    pub incidents_max: u32,
+    /// `incidents_size_max`: size of all of them together, the newest stays; default 256 MB.
+    pub incidents_size_max: ByteCount,
 }
 
 /// `[postgres]`.
@@ -202,6 +212,15 @@ pub struct Tls {
     /// `key`: the certificate's private key, readable by the daemon's user only.
     pub key: PathBuf,
 }
+
+/// The shortest `log.age_max`: what surrounds an incident is cut out of the log long before.
+pub const LOG_AGE_MIN: Nanos = Nanos(3600 * 1_000_000_000);
+
+/// The smallest `log.size_max`: below it the store's own overhead leaves no room for records.
+pub const LOG_SIZE_MIN: ByteCount = ByteCount(64 << 20);
+
+/// The highest number of incidents' files: a directory is read whole.
+pub const INCIDENTS_MAX: u32 = 100_000;
 
 /// The highest priority: far more ranks than there can be members.
 pub const PRIORITY_MAX: u32 = 1_000_000;

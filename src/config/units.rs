@@ -21,6 +21,14 @@ const SIZE_UNITS: [(&str, u64); 5] =
 /// Spellings of whole durations, the longest unit first.
 const DURATION_UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
 
+/// The longest age accepted: with it, a log is bounded by its size alone.
+const AGE_MAX: Nanos = Nanos(36_525 * DAY_NANOS);
+const DAY_NANOS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// Spellings of whole ages, the longest unit first.
+const AGE_UNITS: [(&str, u64); 4] =
+    [("d", DAY_NANOS), ("h", DAY_NANOS / 24), ("s", 1_000_000_000), ("ns", 1)];
+
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&in_largest_unit(self.0, &SIZE_UNITS))
@@ -55,6 +63,33 @@ pub(super) fn parse_duration(text: &str) -> Result<Nanos, Fault> {
         Ok(nanos) if nanos <= DURATION_MAX.0 => Ok(Nanos(nanos)),
         _ => Err(Fault::new(format!("{} is longer than a day", quote(text)), "write at most \"24h\"")),
     }
+}
+
+/// Returns the canonical spelling of an age, such as `30d`, that [`parse_age`] reads back.
+pub(super) fn age_text(age: Nanos) -> String {
+    in_largest_unit(age.0, &AGE_UNITS)
+}
+
+/// Reads an age such as `30d` or `12h`: at most [`AGE_MAX`].
+pub(super) fn parse_age(text: &str) -> Result<Nanos, Fault> {
+    if text.trim().parse::<f64>().is_ok() {
+        return Err(bare_age(text.trim()));
+    }
+    let remedy = "write a number and a unit, such as \"30d\" or \"12h\"";
+    let age = humantime::parse_duration(text)
+        .map_err(|_| Fault::new(format!("{} is not an age", quote(text)), remedy))?;
+    match u64::try_from(age.as_nanos()) {
+        Ok(nanos) if nanos <= AGE_MAX.0 => Ok(Nanos(nanos)),
+        _ => Err(Fault::new(format!("{} is longer than a hundred years", quote(text)), remedy)),
+    }
+}
+
+/// Returns the fault of an age without a unit.
+pub(super) fn bare_age(number: &str) -> Fault {
+    Fault::new(
+        format!("an age needs a unit, and {number} has none"),
+        format!("write \"{number}d\" for days or \"{number}h\" for hours"),
+    )
 }
 
 /// Returns the fault of a duration without a unit.

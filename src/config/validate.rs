@@ -6,7 +6,7 @@ use super::conninfo::Conninfo;
 use super::finding::{Fault, Findings};
 use super::membership::{MEMBERS_MAX, Member};
 use super::reader::closest;
-use super::schema::Config;
+use super::schema::{Config, LOG_AGE_MIN, LOG_SIZE_MIN};
 use super::validate_times;
 use super::words::{FencingMode, MemberRole};
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub(super) fn validate(config: &Config, members: &[Member], findings: &mut Findi
     voters(members, findings);
     transport(config, members, findings);
     directories(config, findings);
+    retention(config, findings);
     fencing(config, findings);
     secrets(config, members, findings);
     validate_times::validate(config, findings);
@@ -219,6 +220,17 @@ fn directories(config: &Config, findings: &mut Findings<'_>) {
     };
     outside("log.directory", &config.log.directory, findings);
     outside("node.run_directory", &config.node.run_directory, findings);
+}
+
+fn retention(config: &Config, findings: &mut Findings<'_>) {
+    if config.log.age_max < LOG_AGE_MIN {
+        let remedy = "write at least \"1h\"; incidents are kept apart, whatever their age";
+        findings.error("log.age_max", Fault::new("records would be gone within the hour", remedy));
+    }
+    if config.log.size_max < LOG_SIZE_MIN {
+        let remedy = format!("write at least \"{LOG_SIZE_MIN}\"");
+        findings.error("log.size_max", Fault::new("the store's overhead leaves no room for records", remedy));
+    }
 }
 
 fn fencing(config: &Config, findings: &mut Findings<'_>) {

@@ -37,6 +37,14 @@ pub(super) fn duration(value: &DeValue<'_>) -> Result<Nanos, Fault> {
     }
 }
 
+pub(super) fn age(value: &DeValue<'_>) -> Result<Nanos, Fault> {
+    match value {
+        DeValue::Integer(number) => Err(units::bare_age(number.as_str())),
+        DeValue::Float(number) => Err(units::bare_age(number.as_str())),
+        _ => units::parse_age(text(value, "write an age in quotes, such as \"30d\"")?),
+    }
+}
+
 pub(super) fn size(value: &DeValue<'_>) -> Result<ByteCount, Fault> {
     match value {
         DeValue::Integer(number) => Err(units::bare_size(number.as_str())),
@@ -50,6 +58,10 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
 
 pub(super) fn priority(value: &DeValue<'_>) -> Result<u32, Fault> {
     whole(value, 0, super::schema::PRIORITY_MAX)
+}
+
+pub(super) fn incidents(value: &DeValue<'_>) -> Result<u32, Fault> {
+    whole(value, 1, super::schema::INCIDENTS_MAX)
 }
 
 pub(super) fn attempts(value: &DeValue<'_>) -> Result<u32, Fault> {

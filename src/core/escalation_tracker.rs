@@ -7,13 +7,14 @@ use crate::events::{
     Verdict,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 
 /// Massages repeated because the prober itself stalled (D4): more would hide a dead primary behind a
 /// slow observer.
 const DISCOUNTED_MAX: u8 = 3;
 
 /// A series of heart massages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Escalation {
     ordered: u8,
     failed: u8,
@@ -22,7 +23,7 @@ struct Escalation {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EscalationTracker {
     ledger: Ledger,
     escalation: Option<Escalation>,

@@ -5,6 +5,7 @@
 //! binding parts (votes, promises, rosters, announcements) are not.
 
 mod folding;
+mod projection;
 
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Quorum, Term, Timeline, planted};
 use crate::events::{
@@ -13,6 +14,7 @@ use crate::events::{
     Verdict,
 };
 use pgfo_replay::Seq;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Heartbeats older than this many intervals tell nothing of the present.
@@ -27,7 +29,7 @@ const FAILED_PROMOTION_RETRIES: u64 = 15;
 const HISTORY_MAX: usize = 64;
 
 /// The highest vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vote {
     /// For whom.
     pub candidate: MemberId,
@@ -36,7 +38,7 @@ pub struct Vote {
 }
 
 /// The standing promise not to vote for another (L1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// To whom.
     pub holder: MemberId,
@@ -49,7 +51,7 @@ pub struct Promise {
 }
 
 /// The freeze promise and what was observed of it (E2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Freeze {
     /// For a winner of this term or above.
     pub term: Term,
@@ -62,7 +64,7 @@ pub struct Freeze {
 }
 
 /// The lease this member holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// Its term.
     pub term: Term,
@@ -71,7 +73,7 @@ pub struct Lease {
 }
 
 /// The local PostgreSQL, as last seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Local {
     /// Whether a postmaster runs; `None`: not known yet.
     pub runs: Option<bool>,
@@ -88,7 +90,7 @@ pub struct Local {
 }
 
 /// A peer, as last heard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Whether a connection stands.
     pub connected: bool,
@@ -105,7 +107,7 @@ pub struct Peer {
 }
 
 /// What one member knows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// The effective settings.
     pub settings: Settings,

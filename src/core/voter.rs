@@ -7,9 +7,10 @@ use crate::events::{
     Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter {
     ledger: Ledger,
     /// A vote request that waits for this member's freeze to be observed.
@@ -30,7 +31,7 @@ pub struct Voter {
 }
 
 /// A request to freeze.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct FreezeAsk {
     from: MemberId,
     term: Term,

@@ -7,10 +7,11 @@ use crate::events::{
     Record, Refusal, Settings, Testimony, Verdict,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
     ledger: Ledger,
 }

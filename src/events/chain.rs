@@ -1,7 +1,7 @@
 //! Owns the hash chain: each record's hash covers the previous one's, so a changed, missing or
 //! reordered record is found at its number. It must never repair what it finds.
 
-use super::codec::Frame;
+use super::codec::{CodecError, Frame};
 use super::damage::{Damage, DamageKind};
 use crate::core::Incarnation;
 use pgfo_replay::Seq;
@@ -85,6 +85,22 @@ impl Verifier {
         self.previous = frame.hash;
         self.next = due.next();
         Ok(due)
+    }
+
+    /// Moves past `frame`, whose hash was computed from the record before it and proven by a later one:
+    /// only its number is compared.
+    pub(crate) fn follow(&mut self, frame: &Frame<'_>) -> Result<Seq, Damage> {
+        let due = self.next;
+        let undecodable = |error: CodecError| DamageKind::Undecodable(error.to_string());
+        match frame.seq().map_err(undecodable) {
+            Ok(found) if found == due => {
+                self.previous = frame.hash;
+                self.next = due.next();
+                Ok(due)
+            }
+            Ok(found) => Err(Damage { seq: due, what: DamageKind::OutOfPlace { found } }),
+            Err(what) => Err(Damage { seq: due, what }),
+        }
     }
 
     /// Returns the last verified number and its hash.

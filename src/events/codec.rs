@@ -97,8 +97,8 @@ pub fn decode_bounded<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result
 /// One record's bytes, split but neither verified nor decoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
-    version: u16,
-    payload: &'a [u8],
+    pub(crate) version: u16,
+    pub(crate) payload: &'a [u8],
     /// Everything that the hash covers: version, length, payload.
     pub(crate) hashed: &'a [u8],
     /// The stored hash.

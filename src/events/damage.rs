@@ -44,6 +44,9 @@ pub enum DamageKind {
     /// The header that tells where the chain begins is damaged.
     #[error("the log's header is damaged: {0}")]
     Header(String),
+    /// The log begins behind its first record, and the state to begin with is damaged or missing.
+    #[error("the checkpoint that the log begins with is damaged: {0}")]
+    Checkpoint(String),
     /// The head says that more records were flushed than there are.
     #[error("missing, as all behind it: the head says that {head} was flushed; the tail is lost")]
     TailLost {

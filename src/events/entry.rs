@@ -1,11 +1,13 @@
 //! Owns the value under one key of the store: a batch as it was appended, or a packed block. It must
 //! never trust a length it reads: every one has a bound.
 //!
-//! Hot: kind 1, frames. Packed: kind 2, raw length `u32`, records `u32`, hash before, hash of the
-//! last record, zstd of the frames. The frames are the same bytes in both, so is the chain.
+//! Hot: kind 1, frames. Packed: kind 2 or 3, raw length `u32`, records `u32`, hash before, hash of the
+//! last record, and the frames: compressed by zstd (2), or as [`super::columns`] (3). The frames are the
+//! same bytes in all of them, so is the chain.
 
 use super::chain::Hash;
 use super::codec::{FRAME_EXTRA_BYTES, RECORD_BYTES_MAX, split_frame};
+use super::columns;
 use crate::core::Incarnation;
 use pgfo_replay::Seq;
 use std::io;
@@ -14,6 +16,8 @@ use std::io;
 pub const BATCH_BYTES_MAX: usize = 2 * (RECORD_BYTES_MAX + FRAME_EXTRA_BYTES);
 /// Bound of a block's frames, bytes; decompression allocates no more.
 pub(crate) const BLOCK_RAW_BYTES_MAX: usize = 256 * 1024;
+/// The same of a block of columns, whose frames are twenty times as large as itself.
+pub(crate) const COLUMNS_RAW_BYTES_MAX: usize = 1024 * 1024;
 /// A value above this is stored compressed at once. sled writes a whole leaf of up to 20 values as
 /// one item, and an item above 128 KiB goes to a file of its own that sled never syncs.
 pub(crate) const INLINE_BYTES_MAX: usize = 6 * 1024;
@@ -21,6 +25,7 @@ pub(crate) const INLINE_BYTES_MAX: usize = 6 * 1024;
 const COMPRESSION_LEVEL: i32 = 3;
 const KIND_HOT: u8 = 1;
 const KIND_PACKED: u8 = 2;
+const KIND_COLUMNS: u8 = 3;
 const PACKED_HEAD_BYTES: usize = 1 + 4 + 4 + 2 * Hash::BYTES;
 const HEADER_MAGIC: &[u8; 8] = b"pgfolog1";
 const HEADER_BYTES: usize = 8 + 8 + 8 + Hash::BYTES;
@@ -44,7 +49,9 @@ pub(crate) struct Packed<'a> {
     pub(crate) before: Hash,
     /// Hash of the last record.
     pub(crate) last: Hash,
-    compressed: &'a [u8],
+    /// Whether its body is columns, whose hashes are computed and not stored.
+    pub(crate) columns: bool,
+    body: &'a [u8],
 }
 
 /// Returns the value for a batch's frames.
@@ -57,17 +64,32 @@ pub(crate) fn hot(frames: &[u8]) -> Vec<u8> {
 
 /// Returns the packed value for `frames`, `count` records after the hash `before`.
 pub(crate) fn pack(frames: &[u8], count: u32, before: Hash) -> io::Result<Vec<u8>> {
-    let raw_bytes = u32::try_from(frames.len()).unwrap_or(u32::MAX);
     assert!(frames.len() <= BLOCK_RAW_BYTES_MAX, "a block is bounded before it is packed");
     let compressed = zstd::bulk::compress(frames, COMPRESSION_LEVEL)?;
-    let mut value = Vec::with_capacity(PACKED_HEAD_BYTES + compressed.len());
-    value.push(KIND_PACKED);
-    value.extend_from_slice(&raw_bytes.to_le_bytes());
+    Ok(packed(KIND_PACKED, frames, count, before, &compressed))
+}
+
+/// Returns the same as columns, of records from `first` on; `None` if these frames can't be split
+/// into columns, or would not be the same again.
+pub(crate) fn pack_columns(frames: &[u8], first: Seq, count: u32, before: Hash) -> Option<Vec<u8>> {
+    if frames.len() > COLUMNS_RAW_BYTES_MAX {
+        return None;
+    }
+    let body = columns::compress(frames, first)?;
+    let mut again = Vec::new();
+    columns::expand(&body, count, before, frames.len(), &mut again).ok()?;
+    (again == frames).then(|| packed(KIND_COLUMNS, frames, count, before, &body))
+}
+
+fn packed(kind: u8, frames: &[u8], count: u32, before: Hash, body: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(PACKED_HEAD_BYTES + body.len());
+    value.push(kind);
+    value.extend_from_slice(&u32::try_from(frames.len()).unwrap_or(u32::MAX).to_le_bytes());
     value.extend_from_slice(&count.to_le_bytes());
     value.extend_from_slice(&before.0);
     value.extend_from_slice(&last_hash(frames).unwrap_or(before).0);
-    value.extend_from_slice(&compressed);
-    Ok(value)
+    value.extend_from_slice(body);
+    value
 }
 
 fn last_hash(frames: &[u8]) -> Option<Hash> {
@@ -80,7 +102,8 @@ impl<'a> Entry<'a> {
         match value.split_first() {
             Some((&KIND_HOT, frames)) if frames.len() <= BATCH_BYTES_MAX => Ok(Self::Hot(frames)),
             Some((&KIND_HOT, frames)) => Err(format!("a batch of {} bytes", frames.len())),
-            Some((&KIND_PACKED, _)) => Packed::parse(value).map(Self::Packed),
+            Some((&KIND_PACKED, _)) => Packed::parse(value, BLOCK_RAW_BYTES_MAX).map(Self::Packed),
+            Some((&KIND_COLUMNS, _)) => Packed::parse(value, COLUMNS_RAW_BYTES_MAX).map(Self::Packed),
             Some((kind, _)) => Err(format!("unknown kind {kind}")),
             None => Err("empty value".to_string()),
         }
@@ -115,8 +138,8 @@ pub(crate) fn count_frames(mut frames: &[u8]) -> Result<u64, u64> {
 }
 
 impl<'a> Packed<'a> {
-    fn parse(value: &'a [u8]) -> Result<Self, String> {
-        let (head, compressed) =
+    fn parse(value: &'a [u8], raw_bytes_max: usize) -> Result<Self, String> {
+        let (head, body) =
             value.split_first_chunk::<PACKED_HEAD_BYTES>().ok_or("a packed block cut inside its head")?;
         let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let hash = |at: usize| {
@@ -125,22 +148,32 @@ impl<'a> Packed<'a> {
             Hash(bytes)
         };
         let raw_bytes = number(1) as usize;
-        if raw_bytes > BLOCK_RAW_BYTES_MAX {
+        if raw_bytes > raw_bytes_max {
             return Err(format!("a packed block that claims {raw_bytes} bytes"));
         }
         let count = number(5);
-        Ok(Self { raw_bytes, count, before: hash(9), last: hash(9 + Hash::BYTES), compressed })
+        let columns = head[0] == KIND_COLUMNS;
+        Ok(Self { raw_bytes, count, before: hash(9), last: hash(9 + Hash::BYTES), columns, body })
     }
 
-    /// Decompresses into `raw`, which grows to [`BLOCK_RAW_BYTES_MAX`] at most.
+    /// Unpacks the frames into `raw`, which grows to the bound of its kind of block at most (of columns,
+    /// to that and a record). Of columns, the frames are proven to follow from the hash before.
     pub(crate) fn unpack(
         &self,
         unpacker: &mut zstd::bulk::Decompressor<'static>,
         raw: &mut Vec<u8>,
     ) -> Result<(), String> {
+        if self.columns {
+            let last = columns::expand(self.body, self.count, self.before, self.raw_bytes, raw)?;
+            return if last == self.last {
+                Ok(())
+            } else {
+                Err("its records do not lead to its last hash; it was altered".to_string())
+            };
+        }
         raw.clear();
         raw.reserve(self.raw_bytes);
-        let bytes = unpacker.decompress_to_buffer(self.compressed, raw).map_err(|error| error.to_string())?;
+        let bytes = unpacker.decompress_to_buffer(self.body, raw).map_err(|error| error.to_string())?;
         if bytes != self.raw_bytes {
             return Err(format!("{bytes} bytes unpacked where {} were packed", self.raw_bytes));
         }

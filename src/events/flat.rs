@@ -1,10 +1,12 @@
 //! Owns the flat file: a log in one portable file, as the daemon serves it and incidents keep it. It
 //! must never end without its trailer unless it was cut.
 //!
-//! Header: magic, version, origin, incarnation, first, last, hash before, check. Chunks: length
+//! Header: magic, version, origin, incarnation, first, last, hash before, check. From version 2 on, a
+//! checkpoint follows: length `u32`, the sealed bytes. Chunks: length
 //! `u32`, check (8 B), a packed block. Trailer: length 0, records `u64`, last hash, check.
 
 use super::chain::{Hash, Verifier, digest};
+use super::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 use super::codec::split_frame;
 use super::damage::{Damage, DamageKind};
 use super::entry::{BLOCK_RAW_BYTES_MAX, Entry, Header, pack};
@@ -14,7 +16,10 @@ use pgfo_replay::Seq;
 use std::io::{self, Read, Write};
 
 pub(crate) const FLAT_MAGIC: &[u8; 8] = b"pgfoflat";
-const VERSION: u16 = 1;
+/// Begins with the log's first record, or can't be audited.
+const VERSION_PLAIN: u16 = 1;
+/// Begins with a checkpoint.
+const VERSION_CHECKPOINT: u16 = 2;
 const HEADER_BODY_BYTES: usize = 8 + 2 + 4 * 8 + Hash::BYTES;
 pub(crate) const HEADER_BYTES: usize = HEADER_BODY_BYTES + Hash::BYTES;
 const TRAILER_BODY_BYTES: usize = 8 + Hash::BYTES;
@@ -36,9 +41,9 @@ pub(crate) struct FlatHeader {
 }
 
 impl FlatHeader {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, version: u16) -> Vec<u8> {
         let mut bytes = FLAT_MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&version.to_le_bytes());
         for number in [self.origin.0, self.incarnation.0, self.first.0, self.last.0] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
@@ -49,7 +54,7 @@ impl FlatHeader {
     }
 
     /// Reads and checks the header at the start of `input`.
-    pub(crate) fn read(input: &mut impl Read) -> io::Result<Result<Self, String>> {
+    pub(crate) fn read(input: &mut impl Read) -> io::Result<Result<(Self, FlatBase), String>> {
         let mut bytes = [0; HEADER_BYTES];
         match input.read_exact(&mut bytes) {
             Ok(()) => {}
@@ -63,7 +68,7 @@ impl FlatHeader {
             return Ok(Err("it does not match its checksum".to_string()));
         }
         let version = u16::from_le_bytes([body[8], body[9]]);
-        if version != VERSION {
+        if version != VERSION_PLAIN && version != VERSION_CHECKPOINT {
             return Ok(Err(format!("file version {version} is unknown; use a newer release")));
         }
         let number = |index: usize| {
@@ -84,8 +89,49 @@ impl FlatHeader {
         if !rooted || header.first == Seq(0) || header.last.0 == u64::MAX {
             return Ok(Err("its start does not follow from its incarnation".to_string()));
         }
-        Ok(Ok(header))
+        if version == VERSION_PLAIN {
+            return Ok(Ok((header, None)));
+        }
+        let base = read_checkpoint(input)?.and_then(|base| {
+            let fits =
+                base.seq.next() == header.first && base.hash == header.before && base.origin == header.origin;
+            if fits { Ok(base) } else { Err("it is of another record than the one before the first".into()) }
+        });
+        Ok(Ok((header, Some(base))))
     }
+}
+
+/// The checkpoint that a flat file begins with, or what is wrong with it; `None`: it has none.
+pub(crate) type FlatBase = Option<Result<Checkpoint, String>>;
+
+fn read_checkpoint(input: &mut impl Read) -> io::Result<Result<Checkpoint, String>> {
+    let mut whole = |bytes: &mut [u8]| match input.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    };
+    let mut length = [0; 4];
+    let cut = || Ok(Err("the file is cut inside it".to_string()));
+    if !whole(&mut length)? {
+        return cut();
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > 2 * CHECKPOINT_BYTES_MAX {
+        return Ok(Err(format!("it claims {length} bytes")));
+    }
+    let mut sealed = vec![0; length];
+    if !whole(&mut sealed)? {
+        return cut();
+    }
+    Ok(Checkpoint::open(&sealed))
+}
+
+/// Of which log, and up to where, a flat file is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) origin: Incarnation,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) last: Seq,
 }
 
 /// What was exported.
@@ -113,17 +159,33 @@ pub enum ExportError {
     Io(#[from] io::Error),
 }
 
-/// Writes the records of `stream`, up to `last`, as a flat file.
+/// Writes the records of `stream` as a flat file that begins with `base`, if there is one.
 pub(crate) fn export(
     stream: &mut FrameStream,
-    origin: Incarnation,
-    incarnation: Incarnation,
-    last: Seq,
+    extent: Extent,
+    base: Option<&Checkpoint>,
     out: &mut impl Write,
 ) -> Result<Exported, ExportError> {
+    let Extent { origin, incarnation, last } = extent;
     let Verifier { next: first, previous: before } = stream.verifier();
     let last = last.max(Seq(first.0 - 1));
-    out.write_all(&FlatHeader { origin, incarnation, first, last, before }.encode())?;
+    let header = FlatHeader { origin, incarnation, first, last, before };
+    match base {
+        None => out.write_all(&header.encode(VERSION_PLAIN))?,
+        Some(base) if base.seq.next() == first && base.hash == before => {
+            let sealed = base.seal().map_err(ExportError::Unreadable)?;
+            let length = u32::try_from(sealed.len()).map_err(io::Error::other)?;
+            out.write_all(&header.encode(VERSION_CHECKPOINT))?;
+            out.write_all(&length.to_le_bytes())?;
+            out.write_all(&sealed)?;
+        }
+        Some(base) => {
+            return Err(ExportError::Unreadable(format!(
+                "the checkpoint of record {} is not of the one before {first}",
+                base.seq
+            )));
+        }
+    }
     let mut frames = Vec::with_capacity(CHUNK_RAW_BYTES);
     let mut count = 0;
     let mut chunk_before = before;

@@ -3,16 +3,20 @@
 
 use super::backlog::{AppendError, Backlog};
 use super::chain::Hash;
+use super::checkpoint::Checkpoint;
 use super::damage::{Damage, DamageKind};
-use super::flat::{ExportError, Exported, export};
+use super::entry::Entry;
+use super::flat::{ExportError, Exported, Extent, export};
 use super::notices::{LogCondition, Notices};
 use super::open::{Condition, LogOptions, OpenError, STORE_NAME, start};
 use super::packer::Packer;
 use super::shared::{LogStats, Shared};
 use super::source::FrameStream;
-use super::writer::{Job, QUEUE_BATCHES_MAX, Writer};
+use super::store::Slot;
+use super::upkeep::{Task, Upkeep, UpkeepError};
+use super::writer::{Job, Order, QUEUE_BATCHES_MAX, Writer};
 use crate::core::Incarnation;
-use pgfo_replay::{Record, Seq};
+use pgfo_replay::{Record, Seq, WallNanos};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -121,7 +125,7 @@ pub struct EventLog<E> {
     shared: Arc<Shared>,
     dir: PathBuf,
     incarnation: Incarnation,
-    jobs: Option<SyncSender<Job<E>>>,
+    jobs: Option<SyncSender<Order<E>>>,
     thread: Option<JoinHandle<Result<(), String>>>,
 }
 
@@ -141,6 +145,7 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
         let writer = Writer {
             shared: Arc::clone(&shared),
             jobs: receiver,
+            upkeep: Vec::new(),
             dir: dir.clone(),
             store_path: dir.join(STORE_NAME),
             cache_bytes: options.cache_bytes,
@@ -171,11 +176,99 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
         let Some(jobs) = &self.jobs else { return Err(AppendRefused::Closed(batch)) };
         let (reply, receipt) = oneshot::channel();
         let job = Job { records: batch, flushed: durability == Durability::Flushed, reply };
-        match jobs.try_send(job) {
+        match jobs.try_send(Order::Append(job)) {
             Ok(()) => Ok(Receipt(receipt)),
-            Err(TrySendError::Full(job)) => Err(AppendRefused::Full(job.records)),
-            Err(TrySendError::Disconnected(job)) => Err(AppendRefused::Closed(job.records)),
+            Err(TrySendError::Full(order)) => Err(AppendRefused::Full(records_of(order))),
+            Err(TrySendError::Disconnected(order)) => Err(AppendRefused::Closed(records_of(order))),
         }
+    }
+
+    /// Puts a checkpoint beside the log, over the older of the two newest, and waits until it is
+    /// durable. Blocks; run it where that is allowed.
+    ///
+    /// # Errors
+    /// [`UpkeepError`]; the checkpoints that were there before are as they were.
+    pub fn keep_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), UpkeepError> {
+        self.keep_up(Task::Keep(checkpoint.clone()))
+    }
+
+    /// Removes the records up to the one that `base` is of, which the log begins with from now on;
+    /// one atomic write. Blocks; run it where that is allowed.
+    ///
+    /// # Errors
+    /// [`UpkeepError`]; the log is as it was.
+    pub fn cut_before(&self, base: &Checkpoint) -> Result<(), UpkeepError> {
+        self.keep_up(Task::Cut(base.clone()))
+    }
+
+    fn keep_up(&self, task: Task) -> Result<(), UpkeepError> {
+        let jobs = self.jobs.as_ref().ok_or(UpkeepError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        jobs.try_send(Order::Upkeep(Upkeep { task, reply })).map_err(|_| UpkeepError::Busy)?;
+        answer.blocking_recv().unwrap_or(Err(UpkeepError::Closed))
+    }
+
+    /// Returns the checkpoints beside the log, the newest first; damaged ones, and those of records
+    /// that the log does not hold, are left out.
+    ///
+    /// # Errors
+    /// In words, when the store can't be read.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, String> {
+        let read = |slot| self.shared.with_store(|store| store.checkpoint(slot));
+        let mut found = Vec::new();
+        for slot in [Slot::Base, Slot::Even, Slot::Odd] {
+            let checkpoint = read(slot).map_err(|error| error.to_string())?;
+            found.extend(checkpoint.and_then(Result::ok));
+        }
+        let header = self.shared.header();
+        found.retain(|c| c.origin == header.origin && c.seq.next() >= header.first);
+        found.sort_by_key(|c| std::cmp::Reverse(c.seq));
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Returns the records behind a checkpoint, in order.
+    ///
+    /// # Errors
+    /// In words, when it is not of this log.
+    pub fn records_after(&self, checkpoint: &Checkpoint) -> Result<Records<E>, String> {
+        let (stream, _) =
+            FrameStream::live(&self.shared, checkpoint.seq.next()).map_err(|e| e.to_string())?;
+        if stream.verifier().next != checkpoint.seq.next() || stream.verifier().previous != checkpoint.hash {
+            return Err(format!("the checkpoint of record {} is of another log", checkpoint.seq));
+        }
+        Ok(Records { stream: Some(stream), hash: None, damage: None, event: PhantomData })
+    }
+
+    /// Returns the packed blocks, the oldest first, each with the stamps of its first record: where the
+    /// log may be cut.
+    pub fn blocks(&self) -> impl Iterator<Item = Result<Block, Damage>> {
+        let mut next = self.shared.header().first;
+        let end = Seq(self.shared.hot_first.load(Ordering::Acquire));
+        std::iter::from_fn(move || {
+            if next >= end {
+                return None;
+            }
+            let block = self.block(next);
+            next = block.as_ref().map_or(end, |(_, next)| *next);
+            Some(block.map(|(block, _)| block))
+        })
+    }
+
+    fn block(&self, first: Seq) -> Result<(Block, Seq), Damage> {
+        let store = |why: String| Damage { seq: first, what: DamageKind::Store(why) };
+        let value =
+            self.shared.with_store(|s| s.entry_at(first)).map_err(|error| store(error.to_string()))?;
+        let value = value.ok_or(Damage { seq: first, what: DamageKind::Missing { until: first.next() } })?;
+        let count = Entry::parse(&value).map_err(store)?.count();
+        let (mut stream, _) = FrameStream::live(&self.shared, first).map_err(|e| store(e.to_string()))?;
+        let record = match stream.next_with(|frame| frame.record::<E>()) {
+            Some(Ok(Ok(record))) => record,
+            Some(Err(damage)) => return Err(damage),
+            Some(Ok(Err(error))) => return Err(store(error.to_string())),
+            None => return Err(store("an empty block".to_string())),
+        };
+        Ok((Block { first, wall: record.wall, bytes: value.len() as u64 }, Seq(first.0 + count.max(1))))
     }
 
     /// Returns the records from number `from` to the last one in the store now, in order. Appending
@@ -183,23 +276,43 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
     #[must_use]
     pub fn records(&self, from: Seq) -> Records<E> {
         match FrameStream::live(&self.shared, from) {
-            Ok((stream, _)) => Records { stream: Some(stream), damage: None, event: PhantomData },
+            Ok((stream, _)) => Records { stream: Some(stream), hash: None, damage: None, event: PhantomData },
             Err(error) => {
                 let what = DamageKind::Store(error.to_string());
-                Records { stream: None, damage: Some(Damage { seq: from, what }), event: PhantomData }
+                Records {
+                    stream: None,
+                    hash: None,
+                    damage: Some(Damage { seq: from, what }),
+                    event: PhantomData,
+                }
             }
         }
     }
 
-    /// Writes the records from `from` to the last one in the store now as a flat file. Blocks; run
-    /// it where that is allowed.
+    /// Writes the records from `from` to `to`, or to the last one in the store now, as a flat file.
+    /// A file that begins behind the log's first record needs the `checkpoint` before it to be
+    /// audited. Blocks; run it where that is allowed.
     ///
     /// # Errors
     /// [`ExportError`]; the file then lacks its trailer.
-    pub fn export_to(&self, from: Seq, out: &mut impl Write) -> Result<Exported, ExportError> {
-        let (mut stream, last) = FrameStream::live(&self.shared, from)
-            .map_err(|error| ExportError::Unreadable(error.to_string()))?;
-        export(&mut stream, self.shared.header.origin, self.incarnation, last, out)
+    pub fn export_to(
+        &self,
+        from: Seq,
+        to: Option<Seq>,
+        checkpoint: Option<&Checkpoint>,
+        out: &mut impl Write,
+    ) -> Result<Exported, ExportError> {
+        let unreadable = |error: super::store::StoreError| ExportError::Unreadable(error.to_string());
+        let (mut stream, last) = FrameStream::live(&self.shared, from).map_err(unreadable)?;
+        let header = self.shared.header();
+        let base = if checkpoint.is_none() && stream.verifier().next == header.first {
+            self.shared.with_store(|store| store.base(&header)).map_err(unreadable)?.and_then(Result::ok)
+        } else {
+            None
+        };
+        let last = to.map_or(last, |to| to.min(last));
+        let extent = Extent { origin: header.origin, incarnation: self.incarnation, last };
+        export(&mut stream, extent, checkpoint.or(base.as_ref()), out)
     }
 
     /// Returns the log's numbers.
@@ -219,6 +332,12 @@ impl<E: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> EventLog<E
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Returns the incarnation that the log began with.
+    #[must_use]
+    pub fn origin(&self) -> Incarnation {
+        self.shared.header().origin
     }
 
     /// Returns the log's directory.
@@ -253,9 +372,28 @@ impl<E> Drop for EventLog<E> {
     }
 }
 
+fn records_of<E>(order: Order<E>) -> Vec<Record<E>> {
+    match order {
+        Order::Append(job) => job.records,
+        Order::Upkeep(_) => Vec::new(),
+    }
+}
+
+/// A packed block of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its first record.
+    pub first: Seq,
+    /// That record's wall clock.
+    pub wall: WallNanos,
+    /// Its bytes as stored.
+    pub bytes: u64,
+}
+
 /// Records of a live log, in order; ends after the first damage.
 pub struct Records<E> {
     stream: Option<FrameStream>,
+    hash: Option<Hash>,
     damage: Option<Damage>,
     event: PhantomData<fn() -> E>,
 }
@@ -274,10 +412,22 @@ impl<E: DeserializeOwned> Iterator for Records<E> {
                 record.map_err(|error| Damage { seq, what: DamageKind::Undecodable(error.to_string()) })
             })
         });
-        if !matches!(found, Some(Ok(_))) {
+        self.hash = match found {
+            Some(Ok(_)) => self.stream.as_ref().map(|stream| stream.verifier().previous),
+            Some(Err(_)) | None => None,
+        };
+        if self.hash.is_none() {
             self.stream = None;
         }
         found
+    }
+}
+
+impl<E> Records<E> {
+    /// Returns the hash of the record that was yielded last.
+    #[must_use]
+    pub const fn hash(&self) -> Option<Hash> {
+        self.hash
     }
 }
 

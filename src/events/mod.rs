@@ -108,7 +108,9 @@ impl pgfo_replay::Failures for Event {
 }
 mod backlog;
 mod chain;
+mod checkpoint;
 mod codec;
+mod columns;
 mod damage;
 mod entry;
 mod evidence;
@@ -124,20 +126,23 @@ mod shared;
 mod source;
 mod store;
 pub mod story;
+mod upkeep;
 mod verify;
 mod walk;
 mod writer;
 
 pub use backlog::{AppendError, BACKLOG_BYTES_MAX};
 pub use chain::Hash;
+pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, STATE_BYTES_MAX};
 pub use codec::{CodecError, FORMAT_VERSION, RECORD_BYTES_MAX, decode_bounded, encode_bounded};
 pub use damage::{Damage, DamageKind};
 pub use entry::BATCH_BYTES_MAX;
 pub use flat::{ExportError, Exported};
-pub use log::{AppendRefused, CloseError, Durability, EventLog, Opened, Receipt, Records};
+pub use log::{AppendRefused, Block, CloseError, Durability, EventLog, Opened, Receipt, Records};
 pub use notices::LogCondition;
-pub use open::{Condition, HEAD_NAME, LogOptions, OpenError, STORE_NAME};
+pub use open::{Condition, HEAD_NAME, LogOptions, OpenError, STORE_NAME, put_aside};
 pub use packer::PackOptions;
 pub use reader::{LogReader, ReadError};
 pub use shared::LogStats;
+pub use upkeep::UpkeepError;
 pub use writer::QUEUE_BATCHES_MAX;

@@ -134,6 +134,29 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Renames the store and the head in `dir`, which nobody has open, into a directory of their own that an
+/// audit can read; returns it.
+///
+/// # Errors
+/// [`OpenError::Io`] if the system refuses.
+pub fn put_aside(dir: &Path) -> Result<PathBuf, OpenError> {
+    let aside = dir.join(format!("aside-{:016x}", rand::random::<u64>()));
+    let work = || -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(&aside)?;
+        for name in [STORE_NAME, HEAD_NAME] {
+            match std::fs::rename(dir.join(name), aside.join(name)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        File::open(&aside)?.sync_all()?;
+        File::open(dir)?.sync_all()
+    };
+    work().map_err(|source| OpenError::Io { dir: dir.to_path_buf(), source })?;
+    Ok(aside)
+}
+
 struct Opening<'a> {
     dir: &'a Path,
     options: &'a LogOptions,
@@ -204,23 +227,8 @@ impl Opening<'_> {
         self.begin(None, Condition::PutAside { path, why })
     }
 
-    /// Renames the store and the head into a directory of their own, which an audit can read.
     fn put_aside(&self) -> Result<PathBuf, OpenError> {
-        let aside = self.dir.join(format!("aside-{:016x}", rand::random::<u64>()));
-        let work = || -> io::Result<()> {
-            DirBuilder::new().mode(0o700).create(&aside)?;
-            for name in [STORE_NAME, HEAD_NAME] {
-                match std::fs::rename(self.dir.join(name), aside.join(name)) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            File::open(&aside)?.sync_all()?;
-            File::open(self.dir)?.sync_all()
-        };
-        work().map_err(|source| self.io(source))?;
-        Ok(aside)
+        put_aside(self.dir)
     }
 
     /// Begins an empty log, in `store` if there is one.

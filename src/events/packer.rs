@@ -2,7 +2,9 @@
 //! change a byte of a record, nor run while a batch waits.
 
 use super::chain::Hash;
-use super::entry::{BLOCK_RAW_BYTES_MAX, Entry, INLINE_BYTES_MAX, count_frames, pack};
+use super::entry::{
+    BLOCK_RAW_BYTES_MAX, COLUMNS_RAW_BYTES_MAX, Entry, INLINE_BYTES_MAX, count_frames, pack, pack_columns,
+};
 use super::store::{Store, StoreError};
 use pgfo_replay::Seq;
 
@@ -20,14 +22,18 @@ pub struct PackOptions {
 }
 
 impl Default for PackOptions {
-    /// About an hour of heartbeats hot; a step of a few milliseconds.
+    /// A few minutes of heartbeats hot; a step of some ten milliseconds, a few times in six minutes.
     fn default() -> Self {
-        Self { keep_records: 1024, start_records: 4096, force_records: 65_536, step_batches_max: 128 }
+        Self { keep_records: 1024, start_records: 4096, force_records: 65_536, step_batches_max: 1024 }
     }
 }
 
 /// A block should come this close to the bound of a value.
-const FILL_BYTES_MIN: usize = INLINE_BYTES_MAX * 3 / 4;
+const FILL_BYTES_MIN: usize = INLINE_BYTES_MAX * 7 / 8;
+/// Frames that are gathered at first.
+const TARGET_BYTES: usize = 96 * 1024;
+/// Frames that are gathered at most: with one more batch they stay below the bound of a block.
+const TARGET_BYTES_MAX: usize = COLUMNS_RAW_BYTES_MAX / 2;
 
 /// The packer's place in the log.
 #[derive(Debug)]
@@ -35,6 +41,10 @@ pub(crate) struct Packer {
     options: PackOptions,
     /// The first record that is still hot.
     hot_first: Seq,
+    /// The last block and its bytes, if there was too little to fill it: the next step begins with it.
+    unfilled: Option<(Seq, u64)>,
+    /// Bytes of all blocks that were packed.
+    packed_bytes: u64,
     /// Frames to gather for one block, bytes; follows the compression that is seen.
     target_bytes: usize,
     /// Packing goes on until only `keep_records` are left.
@@ -43,7 +53,14 @@ pub(crate) struct Packer {
 
 impl Packer {
     pub(crate) const fn new(options: PackOptions, hot_first: Seq) -> Self {
-        Self { options, hot_first, target_bytes: 3 * INLINE_BYTES_MAX, running: false }
+        Self {
+            options,
+            hot_first,
+            unfilled: None,
+            packed_bytes: 0,
+            target_bytes: TARGET_BYTES,
+            running: false,
+        }
     }
 
     /// Returns the first record that is still hot.
@@ -51,9 +68,15 @@ impl Packer {
         self.hot_first
     }
 
+    /// Returns the bytes of all blocks that were packed.
+    pub(crate) const fn packed_bytes(&self) -> u64 {
+        self.packed_bytes
+    }
+
     /// Begins again at `hot_first`, the end of what is known to be packed on the disk.
     pub(crate) const fn restart(&mut self, hot_first: Seq) {
         self.hot_first = hot_first;
+        self.unfilled = None;
     }
 
     const fn hot_records(&self, last: Seq) -> u64 {
@@ -88,26 +111,41 @@ impl Packer {
                 self.running = false;
                 return Ok(());
             };
-            let value = pack(&gathered.frames, gathered.count, gathered.before)
-                .map_err(|error| StoreError::Environment(error.to_string()))?;
             let batches = gathered.firsts.len();
-            if value.len() > INLINE_BYTES_MAX && batches > 1 {
-                self.target_bytes = (gathered.frames.len() * 2 / 3).max(INLINE_BYTES_MAX);
-                gathered.truncate(batches * 2 / 3);
-                continue;
+            let value = match gathered.pack(first)? {
+                Some(value) if value.len() <= INLINE_BYTES_MAX || batches == 1 => value,
+                too_large => {
+                    let fits = |value: Vec<u8>| gathered.frames.len() * INLINE_BYTES_MAX / value.len();
+                    let bytes = too_large.map_or(BLOCK_RAW_BYTES_MAX, fits) / 16 * 15;
+                    self.target_bytes = bytes.clamp(INLINE_BYTES_MAX, TARGET_BYTES_MAX);
+                    gathered.truncate_to(self.target_bytes);
+                    continue;
+                }
+            };
+            let next = Seq(first.0 + u64::from(gathered.count));
+            if next <= self.hot_first {
+                // Nothing can be added to the unfilled block.
+                self.unfilled = None;
+                return Ok(());
             }
-            store.replace(&gathered.firsts, value.clone())?;
-            if value.len() < FILL_BYTES_MIN && gathered.frames.len() >= self.target_bytes {
-                self.target_bytes = (self.target_bytes * 5 / 4).min(BLOCK_RAW_BYTES_MAX / 2);
+            let bytes = value.len();
+            store.replace(&gathered.firsts, value)?;
+            // An unfilled block is the first of what was gathered: it is replaced.
+            self.packed_bytes -= self.unfilled.map_or(0, |(_, bytes)| bytes);
+            self.packed_bytes += bytes as u64;
+            self.unfilled = (bytes < FILL_BYTES_MIN / 2).then_some((first, bytes as u64));
+            if bytes < FILL_BYTES_MIN && gathered.frames.len() >= self.target_bytes * 7 / 8 {
+                self.target_bytes = (self.target_bytes * 9 / 8).min(TARGET_BYTES_MAX);
             }
-            self.hot_first = Seq(first.0 + u64::from(gathered.count));
+            self.hot_first = next;
             return Ok(());
         }
     }
 
     fn gather(&self, store: &Store, end: Seq) -> Result<Gathered, StoreError> {
-        let mut gathered = Gathered::new(store.hash_before(self.hot_first)?);
-        for entry in store.entries(self.hot_first)? {
+        let begin = self.unfilled.map_or(self.hot_first, |(first, _)| first);
+        let mut gathered = Gathered::new(store.hash_before(begin)?);
+        for entry in store.entries(begin)? {
             let (first, value) = entry?;
             let parsed = Entry::parse(&value).map_err(StoreError::Damaged)?;
             let mut raw = Vec::new();
@@ -157,13 +195,26 @@ impl Gathered {
         self.ends.push((self.frames.len(), self.count));
     }
 
-    /// Keeps the first `batches`, at least one.
-    fn truncate(&mut self, batches: usize) {
-        let batches = batches.clamp(1, self.firsts.len());
+    /// Keeps the batches whose frames end within so many bytes; at least one, and not all.
+    fn truncate_to(&mut self, bytes: usize) {
+        let fit = self.ends.partition_point(|(end, _)| *end <= bytes);
+        let batches = fit.min(self.firsts.len() - 1).max(1);
         let (bytes, count) = self.ends[batches - 1];
         self.firsts.truncate(batches);
         self.ends.truncate(batches);
         self.frames.truncate(bytes);
         self.count = count;
+    }
+
+    /// Returns the value of a block that begins at `first`; `None` if it is too large for any.
+    fn pack(&self, first: Seq) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(value) = pack_columns(&self.frames, first, self.count, self.before) {
+            return Ok(Some(value));
+        }
+        if self.frames.len() > BLOCK_RAW_BYTES_MAX {
+            return Ok(None);
+        }
+        let value = pack(&self.frames, self.count, self.before);
+        value.map(Some).map_err(|error| StoreError::Environment(error.to_string()))
     }
 }

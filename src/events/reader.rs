@@ -2,10 +2,11 @@
 //! write to it, panic on it, or pass over damage in silence.
 
 use super::chain::{Hash, Verifier};
+use super::checkpoint::Checkpoint;
 use super::damage::{Damage, DamageKind};
 use super::entry::{Entry, Header};
 use super::evidence::Evidence;
-use super::flat::{ExportError, Exported, FLAT_MAGIC, FlatFile, FlatHeader, export};
+use super::flat::{ExportError, Exported, Extent, FLAT_MAGIC, FlatFile, FlatHeader, export};
 use super::head::{Head, HeadFound, read_head};
 use super::open::{HEAD_NAME, STORE_NAME};
 use super::source::{CopiedStore, EntrySource, FrameStream, Stored};
@@ -55,6 +56,7 @@ pub struct LogReader<E> {
     incarnation: Incarnation,
     first: Seq,
     last_hint: Seq,
+    base: Option<Checkpoint>,
     _evidence: Option<Evidence>,
     _event: PhantomData<fn() -> E>,
 }
@@ -119,13 +121,14 @@ impl<E: DeserializeOwned> LogReader<E> {
         }
         let mut input = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(io_error)?);
         let reader = match FlatHeader::read(&mut input).map_err(io_error)? {
-            Ok(header) => {
+            Ok((header, base)) => {
                 let at = Verifier { next: header.first, previous: header.before };
                 let mut reader = Self::new(Box::new(FlatFile::new(input, header)), at, End::Trailer);
                 if let Ok(reader) = &mut reader {
                     reader.origin = header.origin;
                     reader.incarnation = header.incarnation;
                     reader.last_hint = header.last;
+                    reader.begin_with(base);
                 }
                 reader
             }
@@ -187,6 +190,10 @@ impl<E: DeserializeOwned> LogReader<E> {
                 .map_or(first, |entry| Seq(first.0.saturating_add(entry.count().max(1) - 1))),
             Ok(None) | Err(_) => Seq(header.first.0 - 1),
         };
+        let base = match store.base(&header) {
+            Ok(base) => base,
+            Err(error) => return Self::of_error(error),
+        };
         let source = match CopiedStore::new(store) {
             Ok(source) => source,
             Err(error) => return Self::of_error(error),
@@ -196,6 +203,7 @@ impl<E: DeserializeOwned> LogReader<E> {
         reader.origin = header.origin;
         reader.incarnation = header.origin;
         reader.last_hint = last_hint;
+        reader.begin_with(base);
         if let End::Head(head) = end {
             reader.incarnation = head.incarnation;
             if head.origin != header.origin {
@@ -203,6 +211,34 @@ impl<E: DeserializeOwned> LogReader<E> {
             }
         }
         Ok(reader)
+    }
+
+    fn begin_with(&mut self, base: Option<Result<Checkpoint, String>>) {
+        match base {
+            None => {}
+            Some(Ok(base)) => self.base = Some(base),
+            Some(Err(why)) => {
+                self.damage = Some(Damage { seq: self.first, what: DamageKind::Checkpoint(why) });
+            }
+        }
+    }
+
+    /// Returns the checkpoint that the log begins with: one that lacks its oldest records.
+    #[must_use]
+    pub const fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.base.as_ref()
+    }
+
+    /// Returns the incarnation that the log began with.
+    #[must_use]
+    pub const fn origin(&self) -> Incarnation {
+        self.origin
+    }
+
+    /// Returns the number and hash of the last record read; of the one before the first at first.
+    #[must_use]
+    pub fn position(&self) -> Option<(Seq, Hash)> {
+        self.stream.as_ref().map(|stream| stream.verifier().last())
     }
 
     fn new(source: Box<dyn EntrySource>, at: Verifier, end: End) -> io::Result<Self> {
@@ -214,6 +250,7 @@ impl<E: DeserializeOwned> LogReader<E> {
             incarnation: Incarnation(0),
             first: at.next,
             last_hint: Seq(at.next.0 - 1),
+            base: None,
             _evidence: None,
             _event: PhantomData,
         })
@@ -251,19 +288,27 @@ impl<E: DeserializeOwned> LogReader<E> {
         !matches!(self.end, End::Unproven)
     }
 
-    /// Writes what is left to read as a flat file.
+    /// Writes what is left to read, up to `to`, as a flat file. One that does not begin with the log
+    /// needs the `checkpoint` of the record last read to be audited.
     ///
     /// # Errors
     /// [`ExportError::Damaged`] at the first damage; the file then lacks its trailer.
-    pub fn export_to(mut self, out: &mut impl Write) -> Result<Exported, ExportError> {
+    pub fn export_to(
+        mut self,
+        to: Option<Seq>,
+        checkpoint: Option<&Checkpoint>,
+        out: &mut impl Write,
+    ) -> Result<Exported, ExportError> {
         if let Some(damage) = self.damage.take() {
             return Err(damage.into());
         }
         let Some(mut stream) = self.stream.take() else {
             return Err(ExportError::Unreadable("its end was reached before".to_string()));
         };
-        let exported = export(&mut stream, self.origin, self.incarnation, self.last_hint, out)?;
-        Ok(exported)
+        let base = self.base.as_ref().filter(|base| base.seq.next() == stream.verifier().next);
+        let last = to.map_or(self.last_hint, |to| to.min(self.last_hint));
+        let extent = Extent { origin: self.origin, incarnation: self.incarnation, last };
+        export(&mut stream, extent, checkpoint.or(base), out)
     }
 
     /// Returns what the end of the log tells, after the record `last`.

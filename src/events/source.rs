@@ -5,7 +5,7 @@ use super::chain::{Hash, Verifier};
 use super::codec::Frame;
 use super::damage::{Damage, DamageKind};
 use super::entry::Entry;
-use super::shared::Shared;
+use super::shared::{Pin, Shared};
 use super::store::{Entries, Store, StoreError};
 use super::walk::Walk;
 use pgfo_replay::Seq;
@@ -54,20 +54,24 @@ impl EntrySource for CopiedStore {
 pub(crate) struct LiveStore {
     shared: Arc<Shared>,
     end: Seq,
+    /// Held while it is read.
+    _pin: Pin,
 }
 
 impl LiveStore {
-    /// Reads up to the last record that is in the store now, which is returned, too.
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<(Self, Seq), StoreError> {
+    /// Reads from `from` up to the last record that is in the store now, which is returned, too.
+    pub(crate) fn new(shared: Arc<Shared>, from: Seq) -> Result<(Self, Seq), StoreError> {
+        // The record before the first is looked up, too.
+        let pin = shared.pin(Seq(from.0.saturating_sub(1)).max(shared.header().first));
         let last = shared.with_store(Store::last_entry)?;
         let end = match last {
             Some((first, value)) => {
                 let count = Entry::parse(&value).map_err(StoreError::Damaged)?.count();
                 Seq(first.0 + count.max(1) - 1)
             }
-            None => Seq(shared.header.first.0 - 1),
+            None => Seq(shared.header().first.0 - 1),
         };
-        Ok((Self { shared, end }, end))
+        Ok((Self { shared, end, _pin: pin }, end))
     }
 
     fn find(&self, due: Seq) -> Result<Option<Stored>, StoreError> {
@@ -113,9 +117,10 @@ impl FrameStream {
 
     /// Begins a stream over a live log before record `from`, and returns its last record.
     pub(crate) fn live(shared: &Arc<Shared>, from: Seq) -> Result<(Self, Seq), StoreError> {
-        let first = shared.header.first;
-        let (live, end) = LiveStore::new(Arc::clone(shared))?;
-        let begin = Verifier { next: first, previous: shared.header.before };
+        let (live, end) = LiveStore::new(Arc::clone(shared), from)?;
+        let header = shared.header();
+        let first = header.first;
+        let begin = Verifier { next: first, previous: header.before };
         if from <= first || end < first {
             return Ok((Self { end, ..Self::new(Box::new(live), begin)? }, end));
         }

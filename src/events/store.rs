@@ -5,6 +5,7 @@
 //! cache, so each is followed by an `fdatasync` through a descriptor of our own.
 
 use super::chain::Hash;
+use super::checkpoint::Checkpoint;
 use super::entry::{Entry, Header};
 use super::guarded::guarded;
 use pgfo_replay::Seq;
@@ -12,11 +13,14 @@ use sled::{Batch, Db, IVec, Tree};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const TREE: &str = "events";
 /// The header's key; records begin at 1.
 const HEADER_KEY: u64 = 0;
+/// Checkpoints lie behind the header and before the first record: their keys are one byte longer.
+const SIDE_KEY_BYTES: usize = 9;
 /// sled's file, its directory of oversized items, in its directory.
 const FILE_NAME: &str = "db";
 const OVERSIZED_DIR: &str = "blobs";
@@ -81,6 +85,26 @@ pub(crate) struct Store {
     events: Option<Tree>,
     file: File,
     path: PathBuf,
+    /// Bytes of all entries' values, once they were counted.
+    value_bytes: AtomicU64,
+}
+
+/// Where a checkpoint is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Slot {
+    /// What a log begins with that has lost its oldest records.
+    Base = 1,
+    /// One of the two newest, written in turn.
+    Even = 2,
+    /// The other.
+    Odd = 3,
+}
+
+impl Slot {
+    const fn key(self) -> [u8; SIDE_KEY_BYTES] {
+        [0, 0, 0, 0, 0, 0, 0, 0, self as u8]
+    }
 }
 
 /// Returns the key of the entry whose first record is `seq`.
@@ -145,7 +169,8 @@ impl Store {
             Ok((db, events))
         })?;
         let file = File::open(path.join(FILE_NAME))?;
-        Ok(Self { db: Some(db), events: Some(events), file, path: path.to_path_buf() })
+        let value_bytes = AtomicU64::new(0);
+        Ok(Self { db: Some(db), events: Some(events), file, path: path.to_path_buf(), value_bytes })
     }
 
     fn tree(&self) -> Result<&Tree, StoreError> {
@@ -155,7 +180,79 @@ impl Store {
     /// Puts the value of the entry that begins at `first`.
     pub(crate) fn insert(&self, first: Seq, value: &[u8]) -> Result<(), StoreError> {
         let tree = self.tree()?;
-        call(|| tree.insert(key(first), value)).map(|_| ())
+        let old = call(|| tree.insert(key(first), value))?;
+        if first.0 != HEADER_KEY {
+            self.count(old.map_or(0, |old| old.len()), value.len());
+        }
+        Ok(())
+    }
+
+    fn count(&self, less: usize, more: usize) {
+        self.value_bytes.fetch_add(more as u64, Ordering::Relaxed);
+        self.value_bytes.fetch_sub(less as u64, Ordering::Relaxed);
+    }
+
+    /// Takes over how many bytes the entries' values have, counted by who read them all.
+    pub(crate) fn set_value_bytes(&self, bytes: u64) {
+        self.value_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes of all entries' values.
+    pub(crate) fn value_bytes(&self) -> u64 {
+        self.value_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the entry that begins at `first`.
+    pub(crate) fn entry_at(&self, first: Seq) -> Result<Option<IVec>, StoreError> {
+        let tree = self.tree()?;
+        call(|| tree.get(key(first)))
+    }
+
+    /// Puts a sealed checkpoint.
+    pub(crate) fn put_checkpoint(&self, slot: Slot, sealed: &[u8]) -> Result<(), StoreError> {
+        let tree = self.tree()?;
+        call(|| tree.insert(slot.key(), sealed)).map(|_| ())
+    }
+
+    /// Returns a checkpoint, opened; `None` if the slot is empty.
+    pub(crate) fn checkpoint(&self, slot: Slot) -> Result<Option<Result<Checkpoint, String>>, StoreError> {
+        let tree = self.tree()?;
+        let sealed = call(|| tree.get(slot.key()))?;
+        Ok(sealed.map(|sealed| Checkpoint::open(&sealed)))
+    }
+
+    /// Returns the checkpoint that a log which begins at `header` begins with; `None` if it has all its
+    /// records. An inner error says what is wrong with it.
+    pub(crate) fn base(&self, header: &Header) -> Result<Option<Result<Checkpoint, String>>, StoreError> {
+        if header.first == Seq(1) {
+            return Ok(None);
+        }
+        let found = self.checkpoint(Slot::Base)?.unwrap_or_else(|| Err("it is missing".to_string()));
+        Ok(Some(found.and_then(|base| {
+            let fits =
+                base.seq.next() == header.first && base.hash == header.before && base.origin == header.origin;
+            if fits { Ok(base) } else { Err("it is of another record than the one before the first".into()) }
+        })))
+    }
+
+    /// Removes the entries before `header.first` and puts the header and its checkpoint, atomically.
+    pub(crate) fn cut(&self, header: &Header, sealed: &[u8]) -> Result<(), StoreError> {
+        let tree = self.tree()?;
+        let mut batch = Batch::default();
+        let mut less = 0;
+        for entry in self.entries(Seq(1))? {
+            let (first, value) = entry?;
+            if first >= header.first {
+                break;
+            }
+            batch.remove(&key(first));
+            less += value.len();
+        }
+        batch.insert(&key(Seq(HEADER_KEY)), header.encode());
+        batch.insert(&Slot::Base.key(), sealed);
+        call(|| tree.apply_batch(batch))?;
+        self.count(less, 0);
+        Ok(())
     }
 
     /// Puts the header.
@@ -174,9 +271,16 @@ impl Store {
         let tree = self.tree()?;
         let Some((&first, rest)) = old.split_first() else { return Ok(()) };
         let mut batch = Batch::default();
+        let mut less = 0;
+        for &seq in old {
+            less += call(|| tree.get(key(seq)))?.map_or(0, |value| value.len());
+        }
+        let more = value.len();
         rest.iter().for_each(|&seq| batch.remove(&key(seq)));
         batch.insert(&key(first), value);
-        call(|| tree.apply_batch(batch))
+        call(|| tree.apply_batch(batch))?;
+        self.count(less, more);
+        Ok(())
     }
 
     /// Returns when all that was put is on the disk.

@@ -48,6 +48,12 @@ pub(crate) fn check(store: &Store, wanted: Option<Seq>) -> Result<Option<Checked
     };
     let header = Header::parse(&header)
         .map_err(|why| CheckError::Damaged(Damage { seq: Seq(1), what: DamageKind::Header(why) }))?;
+    match store.base(&header).map_err(|error| store_damage(header.first, error))? {
+        Some(Err(why)) => {
+            return Err(CheckError::Damaged(Damage { seq: header.first, what: DamageKind::Checkpoint(why) }));
+        }
+        Some(Ok(_)) | None => {}
+    }
     let end = match store.last_entry().map_err(|error| store_damage(header.first, error))? {
         Some((first, value)) => first.0 + Entry::parse(&value).map_or(0, |entry| entry.count()),
         None => 0,
@@ -56,11 +62,13 @@ pub(crate) fn check(store: &Store, wanted: Option<Seq>) -> Result<Option<Checked
     let mut walk = Walk::new(Verifier { next: header.first, previous: header.before })
         .map_err(|error| CheckError::Environment(error.to_string()))?;
     let mut hot_first = None;
+    let mut value_bytes = 0;
     let mut met = None;
     let entries = store.entries(Seq(1)).map_err(|error| store_damage(header.first, error))?;
     for entry in entries {
         let due = walk.verifier().next;
         let (first, value) = entry.map_err(|error| store_damage(due, error))?;
+        value_bytes += value.len() as u64;
         match Entry::parse(&value) {
             Ok(Entry::Packed(packed)) if due < full_from && first == due => {
                 if packed.before != walk.verifier().previous {
@@ -85,6 +93,7 @@ pub(crate) fn check(store: &Store, wanted: Option<Seq>) -> Result<Option<Checked
             }
         }
     }
+    store.set_value_bytes(value_bytes);
     let verifier = walk.verifier();
     let (last, hash) = verifier.last();
     Ok(Some(Checked { header, last, hash, hot_first: hot_first.unwrap_or(verifier.next), met }))

@@ -13,13 +13,21 @@ pub(crate) struct Walk {
     /// The present entry's frames.
     raw: Vec<u8>,
     at: usize,
+    /// The frames of the present entry were proven when it was unpacked.
+    proven: bool,
     unpacker: zstd::bulk::Decompressor<'static>,
 }
 
 impl Walk {
     /// Begins a walk whose next record is `verifier.next`.
     pub(crate) fn new(verifier: Verifier) -> io::Result<Self> {
-        Ok(Self { verifier, raw: Vec::new(), at: 0, unpacker: zstd::bulk::Decompressor::new()? })
+        Ok(Self {
+            verifier,
+            raw: Vec::new(),
+            at: 0,
+            proven: false,
+            unpacker: zstd::bulk::Decompressor::new()?,
+        })
     }
 
     pub(crate) const fn verifier(&self) -> Verifier {
@@ -43,13 +51,25 @@ impl Walk {
             return Err(Damage { seq: due, what: DamageKind::OutOfPlace { found: first } });
         }
         self.at = 0;
+        self.proven = false;
         match Entry::parse(value).map_err(block)? {
             Entry::Hot(frames) => {
                 self.raw.clear();
                 self.raw.extend_from_slice(frames);
             }
             Entry::Packed(packed) => {
+                if packed.columns && packed.before != self.verifier.previous {
+                    return Err(block("it does not follow the record before it".to_string()));
+                }
                 packed.unpack(&mut self.unpacker, &mut self.raw).map_err(block)?;
+                if packed.columns {
+                    self.proven = true;
+                    return if self.raw.is_empty() {
+                        Err(block("it holds no records".to_string()))
+                    } else {
+                        Ok(())
+                    };
+                }
                 let ends = self.raw.ends_with(&packed.last.0);
                 // Bytes that end inside a frame are left to the walk, which names the record.
                 let counted = count_frames(&self.raw).map_or(true, |count| count == u64::from(packed.count));
@@ -78,7 +98,9 @@ impl Walk {
         Some(match split_frame(&self.raw[self.at..]) {
             Ok((frame, length)) => {
                 self.at += length;
-                self.verifier.accept(&frame).map(|_| read(&frame))
+                let accepted =
+                    if self.proven { self.verifier.follow(&frame) } else { self.verifier.accept(&frame) };
+                accepted.map(|_| read(&frame))
             }
             Err(error) => Err(Damage { seq: due, what: DamageKind::Undecodable(error.to_string()) }),
         })

@@ -8,6 +8,7 @@ use super::notices::{LogCondition, Notices};
 use super::packer::Packer;
 use super::shared::Shared;
 use super::store::{Store, StoreError};
+use super::upkeep::Upkeep;
 use pgfo_replay::{Record, Seq};
 use serde::Serialize;
 use std::fs::File;
@@ -46,10 +47,18 @@ pub(crate) struct Job<E> {
     pub(crate) reply: Reply,
 }
 
+/// What the log's thread is told.
+pub(crate) enum Order<E> {
+    Append(Job<E>),
+    Upkeep(Upkeep),
+}
+
 /// The state of the log's thread.
 pub(crate) struct Writer<E> {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) jobs: Receiver<Job<E>>,
+    pub(crate) jobs: Receiver<Order<E>>,
+    /// Asked for, and done once what was appended before is flushed.
+    pub(crate) upkeep: Vec<Upkeep>,
     pub(crate) dir: PathBuf,
     pub(crate) store_path: PathBuf,
     pub(crate) cache_bytes: u64,
@@ -118,7 +127,11 @@ impl<E: Serialize> Writer<E> {
         Received::Something
     }
 
-    fn take(&mut self, job: Job<E>) {
+    fn take(&mut self, order: Order<E>) {
+        let job = match order {
+            Order::Append(job) => job,
+            Order::Upkeep(upkeep) => return self.upkeep.push(upkeep),
+        };
         self.backlog.accept(&job.records, job.flushed, job.reply);
         self.oldest.get_or_insert_with(Instant::now);
         self.shared.last.store(self.backlog.last().0, Ordering::Release);
@@ -144,7 +157,7 @@ impl<E: Serialize> Writer<E> {
         let done = match self.retry_at {
             Some(retry_at) if Instant::now() < retry_at => return,
             Some(_) => self.recover(),
-            None => self.write(false).and_then(|()| self.pack(idle)),
+            None => self.write(false).and_then(|()| self.keep_up()).and_then(|()| self.pack(idle)),
         };
         match (done, self.retry_at) {
             (Ok(()), Some(_)) => {
@@ -195,6 +208,15 @@ impl<E: Serialize> Writer<E> {
         Ok(())
     }
 
+    /// Does what was asked besides appending; it speaks of records that are flushed first.
+    fn keep_up(&mut self) -> Result<(), StoreError> {
+        for upkeep in std::mem::take(&mut self.upkeep) {
+            self.flush()?;
+            upkeep.run(&self.shared, self.head.last)?;
+        }
+        Ok(())
+    }
+
     /// Takes one packing step if there is something to pack and nothing to do, or far too much.
     fn pack(&mut self, idle: bool) -> Result<(), StoreError> {
         let last = self.head.last;
@@ -208,6 +230,7 @@ impl<E: Serialize> Writer<E> {
             store.flush()
         })?;
         self.shared.hot_first.store(self.packer.hot_first().0, Ordering::Release);
+        self.shared.packed_bytes.store(self.packer.packed_bytes(), Ordering::Release);
         Ok(())
     }
 
@@ -234,7 +257,8 @@ impl<E: Serialize> Writer<E> {
 
     fn end(&self, store: &Store) -> Result<(Seq, super::chain::Hash), StoreError> {
         let Some((first, value)) = store.last_entry()? else {
-            return Ok((Seq(0), self.shared.header.before));
+            let header = self.shared.header();
+            return Ok((Seq(header.first.0 - 1), header.before));
         };
         let entry = super::entry::Entry::parse(&value).map_err(StoreError::Damaged)?;
         let hash = entry.last_hash().ok_or_else(|| StoreError::Damaged("an empty batch".to_string()))?;

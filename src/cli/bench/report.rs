@@ -179,14 +179,17 @@ fn log(l: &Log) {
     small("append, not flushed", l.append_buffered);
     small("append, flushed", l.append_flushed);
     anstream::println!(
-        "audit: {:.2} M records/s from memory (aim {:.0} M), {:.2} M read from a packed log\n\
-         a day of {} records: {:.1} MB on the disk (at most {}), audited in {:.1} s: {}",
+        "audit: {:.2} M records/s from memory, {:.2} M read from a packed log (aim {:.0} M)\n\
+         a day of {} records: {:.1} MB on the disk (at most {}), {:.2} MB of it packed (at most {}),\n\
+         audited in {:.1} s: {}",
         l.audit_a_second / 1e6,
-        l.audit_min / 1e6,
         l.audit_from_disk_a_second / 1e6,
+        l.audit_min / 1e6,
         l.day_records,
         l.day_bytes as f64 / 1e6,
         l.day_bytes_max / 1_000_000,
+        l.day_packed_bytes as f64 / 1e6,
+        l.day_packed_bytes_max / 1_000_000,
         l.day_audit_s,
         word(l.reached)
     );

@@ -48,12 +48,12 @@ pub(super) async fn answer(
             }
             Request::MayStart => end(reply, ledger(&sequencer).await.map(|l| may_start(&l))),
             Request::Adopt { name } => end(reply, adopt(&name, &config, &daemon).await),
-            Request::Export { from, .. } => {
+            Request::Export { from, to } => {
                 let Ok(log) = sequencer.send(GetLog).await else { continue };
                 // The handler of a long export waits when its client is slow: on a thread of its own.
                 tokio::task::spawn_blocking(move || {
                     let mut out = Chunks(&reply);
-                    let done = log.export_to(from, &mut out);
+                    let done = log.export_to(from, to, None, &mut out);
                     let answer = match done {
                         Ok(exported) => Ok(json!({ "first": exported.first.0, "last": exported.last.0 })),
                         Err(why) => {

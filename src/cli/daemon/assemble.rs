@@ -4,19 +4,20 @@ use super::disk::watch_the_disk;
 use super::{answers, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
-    PostgresOperator, Rebuild, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
-    listen_to_peers, watch_postmaster,
+    PostgresOperator, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat, listen_to_peers,
+    watch_postmaster,
 };
 use crate::cli::exit::Exit;
 use crate::cli::logging::LogGuard;
 use crate::config::{Config, FencingMode, reload_changes};
 use crate::control::ControlServer;
-use crate::core::{CORE_REVISION, Incarnation, Ledger};
+use crate::core::{CORE_REVISION, Incarnation};
 use crate::events::{
-    Actor, Condition, Event, EventLog, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest,
-    ProcessIdentity, ProcessStart,
+    Actor, Condition, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest, ProcessIdentity,
+    ProcessStart,
 };
 use crate::guard;
+use crate::keep::{INCIDENTS_DIR, Keeper, KeeperConfig, open_log};
 use crate::os;
 use crate::peer::{Hello, LinkConfig, LinkTiming, PeerLink, PeerMember, ProcessNonce, Security, TlsPaths};
 use actix::Addr;
@@ -44,35 +45,38 @@ pub(super) async fn serve(
     logger: Logger,
     text: LogGuard,
 ) -> anyhow::Result<Exit> {
-    let opened = match EventLog::<Event>::open(&config.log.directory, LogOptions::default()) {
+    let core_settings = settings::settings(&config);
+    // Recovery: one fold for every role and the sequencer's own view, from the newest checkpoint on.
+    let (opened, recovered) = match open_log(&config.log.directory, LogOptions::default(), &core_settings) {
         Ok(opened) => opened,
         Err(why) => {
             crit!(logger, "{}", why);
             return Ok(Exit::Unreadable);
         }
     };
+    for (record, why) in &recovered.unused {
+        warn!(logger, "a checkpoint was not used"; "record" => record.0, "why" => why);
+    }
     let log = Arc::new(opened.log);
-    let core_settings = settings::settings(&config);
     let process = ProcessIdentity {
         incarnation: opened.incarnation,
         boot_id: os::boot_id().context("the kernel's boot identity")?,
         nonce: rand::random(),
     };
-    // Recovery: every role is folded from the log by itself, and the sequencer's own view too.
-    let mut roles = Vec::new();
-    for name in Actor::ROLES {
-        let shell = RoleShell::start(name, core_settings.clone());
-        let rebuild = Rebuild { log: log.clone(), batch: Vec::new(), failed: Vec::new() };
-        let folded = shell.send(rebuild).await.context("a role did not start")?;
-        folded.map_err(|why| anyhow::anyhow!("{} can't be recovered from the log: {why}", name.name()))?;
-        roles.push((name, shell));
-    }
-    let mut ledger = Ledger::new(core_settings.clone());
-    for record in log.records(Seq(1)) {
-        ledger.evolve(&record.map_err(|damage| anyhow::anyhow!("the log is damaged: {damage}"))?);
-    }
+    let shell = |name| RoleShell::start(name, core_settings.clone(), &recovered.states);
+    let roles = Actor::ROLES.map(|name| (name, shell(name))).to_vec();
+    let ledger = recovered.states.ledger;
     let next = opened.last.map_or(Seq(1), |(seq, _)| seq.next());
-    info!(logger, "recovered from the log"; "records" => next.0 - 1, "condition" => ?opened.condition);
+    info!(logger, "recovered from the log"; "records" => next.0 - 1, "condition" => ?opened.condition,
+        "checkpoint" => recovered.from.map(|seq| seq.0), "folded" => recovered.folded);
+    let keeper = Keeper::start(KeeperConfig {
+        log: log.clone(),
+        settings: core_settings.clone(),
+        incidents: config.log.directory.join(INCIDENTS_DIR),
+        limits: settings::limits(&config),
+        logger: logger.clone(),
+    })
+    .context("starting the log's upkeep")?;
 
     let (orders_in, mut orders) = mpsc::channel(ORDERS_MAX);
     let (lost_guard, guard_lost) = mpsc::channel(1);
@@ -165,11 +169,13 @@ pub(super) async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(logger, "running"; "version" => env!("CARGO_PKG_VERSION"), "control" => %control_path.display());
 
-    let running = Running { path, config, sequencer, prober, operator, interval: interval_in, text, daemon };
+    let running =
+        Running { path, config, keeper, sequencer, prober, operator, interval: interval_in, text, daemon };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
     let _released = running.sequencer.send(GetLog).await;
-    drop(running);
+    let Running { keeper, .. } = running;
+    tokio::task::spawn_blocking(|| keeper.stop()).await.context("ending the log's upkeep")?;
     if let Some(log) = Arc::into_inner(log)
         && let Err(why) = log.close()
     {
@@ -182,6 +188,7 @@ pub(super) async fn serve(
 struct Running {
     path: PathBuf,
     config: Config,
+    keeper: Keeper,
     sequencer: Addr<Sequencer>,
     prober: Addr<HeartbeatProber>,
     operator: Option<Addr<PostgresOperator>>,
@@ -285,6 +292,7 @@ impl Running {
             info!(logger, "configuration changed"; "key" => &change.key, "old" => change.old.as_deref().unwrap_or("-"), "new" => change.new.as_deref().unwrap_or("-"));
         }
         self.text.set_level(new.log.level);
+        self.keeper.set_limits(settings::limits(&new));
         self.interval.send_replace(new.heartbeat.interval);
         let retimed = self.prober.send(Retime(targets)).await.is_ok();
         let reconfigured = match (&self.operator, operator) {

@@ -4,6 +4,7 @@ use crate::actors::{OperatorConfig, ProbeTargets};
 use crate::config::{CommandLine, Config, FailoverMode, FencingMode, MemberRole};
 use crate::core::{MemberId, Nanos};
 use crate::events::{Fencing, MemberSettings, Settings};
+use crate::keep::{IncidentLimits, Limits};
 use crate::postgres::{ConnInfo, Connector, Environment};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -42,6 +43,18 @@ pub(super) fn settings(config: &Config) -> Settings {
         },
         promote_timeout: config.failover.promote_timeout,
         follow_timeout: config.failover.follow_timeout,
+    }
+}
+
+/// How long records and incidents are kept.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        age_max: config.log.age_max,
+        size_bytes_max: config.log.size_max.0,
+        incidents: IncidentLimits {
+            count_max: config.log.incidents_max,
+            size_bytes_max: config.log.incidents_size_max.0,
+        },
     }
 }
 

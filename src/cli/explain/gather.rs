@@ -2,7 +2,7 @@
 //! own words, and every look at a primary. It audits on the way, and must never change a log.
 
 use super::deeds::{Deed, deed};
-use crate::cli::replay::{Audit, AuditOptions, Log, audit_path};
+use crate::cli::replay::{Audit, AuditOptions, Log, Seen, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
 use crate::events::{Decision, Event, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings};
@@ -60,7 +60,7 @@ impl Gathered {
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let mut gathering = Gathering::default();
         let options = AuditOptions { all: false, story: false, receipts: true };
-        let audit = audit_path(path, options, |record| gathering.see(record))?;
+        let audit = audit_path(path, options, |seen| gathering.take(seen))?;
         let log = Log { path: path.to_owned(), audit };
         Ok(Self { log, kept: gathering.kept, glances: gathering.glances, ahead_nanos: 0 })
     }
@@ -109,6 +109,18 @@ struct Gathering {
 }
 
 impl Gathering {
+    fn take(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Beginning(states) => {
+                let ledger = &states.ledger;
+                self.settings = Some(ledger.settings.clone());
+                self.known = ledger.announced().map(|a| (a.primary, a.term));
+                self.memory.resume(&ledger.settings, self.known);
+            }
+            Seen::Record(record) => self.see(record),
+        }
+    }
+
     fn see(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(start)) => {

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 /// but recorded by another core revision.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
-    /// A log's directory, its events.db, or an exported file; several of one cluster make one timeline.
+    /// A log's directory, its events.db, an exported file or an incident; several of one cluster make one timeline.
     #[arg(required = true, value_name = "LOG")]
     pub logs: Vec<PathBuf>,
     /// Print JSON, for machines.

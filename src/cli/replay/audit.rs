@@ -2,9 +2,10 @@
 //! the log itself holds, and the story is told on the way. It must survive a role that panics.
 
 use crate::cli::exit::Exit;
-use crate::core::{CORE_REVISION, Incarnation, MemberId, Role, roles};
+use crate::core::{CORE_REVISION, Incarnation, MemberId, Role, States, roles};
 use crate::events::story::{Folded, Line, StoryMemory, describe, tell};
-use crate::events::{Actor, Damage, Event, Observation, ProcessStart, Record, Settings};
+use crate::events::{Actor, Checkpoint, Damage, Event, Observation, ProcessStart, Record, Settings};
+use crate::keep::open_state;
 use pgfo_replay::{Auditor, BootNanos, Divergence, Ensemble, Seq, WallNanos};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -133,8 +134,12 @@ pub struct Audit {
     pub damage: Option<Damage>,
     /// From this record on nothing was derived: a role panicked there.
     pub derived_until: Option<Seq>,
-    /// The log lacks its beginning: it does not start with a process start.
+    /// The log lacks its beginning: it starts neither with a process start nor with a checkpoint.
     pub headless: bool,
+    /// The record of the checkpoint that the log begins behind.
+    pub checkpoint: Option<Seq>,
+    /// Why that checkpoint tells nothing to this release.
+    pub checkpoint_unused: Option<String>,
     /// What was told.
     pub story: Vec<StoryLine>,
     /// What was left out of the story.
@@ -176,31 +181,30 @@ pub fn audit_reader(reader: impl Iterator<Item = Result<Record, Damage>>, option
     audit_with(reader, options, roles)
 }
 
+/// As [`audit_reader`], of a log that begins behind a checkpoint, if there is one.
+pub fn audit_from(
+    checkpoint: Option<&Checkpoint>,
+    reader: impl Iterator<Item = Result<Record, Damage>>,
+    options: AuditOptions,
+) -> Audit {
+    let mut auditing = Auditing::new(options, roles);
+    if let Some(checkpoint) = checkpoint {
+        auditing.audit.checkpoint = Some(checkpoint.seq);
+        match open_state(checkpoint) {
+            Ok(states) => auditing.resume(&states),
+            Err(why) => auditing.audit.checkpoint_unused = Some(why),
+        }
+    }
+    auditing.run(reader)
+}
+
 /// As [`audit_reader`], with machines of the caller's choice.
 pub fn audit_with(
     reader: impl Iterator<Item = Result<Record, Damage>>,
     options: AuditOptions,
     machines: impl Fn(&Settings) -> Ensemble<Role>,
 ) -> Audit {
-    let memory = if options.all { StoryMemory::telling_all() } else { StoryMemory::new() };
-    let mut auditing = Auditing {
-        options,
-        machines,
-        auditor: None,
-        batch: Vec::new(),
-        found: Vec::new(),
-        memory,
-        revision: CORE_REVISION,
-        peers: Vec::new(),
-        audit: Audit::default(),
-    };
-    for item in reader {
-        match item {
-            Ok(record) => auditing.take(record),
-            Err(damage) => auditing.audit.damage = Some(damage),
-        }
-    }
-    auditing.end()
+    Auditing::new(options, machines).run(reader)
 }
 
 struct Auditing<F> {
@@ -217,6 +221,46 @@ struct Auditing<F> {
 }
 
 impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
+    fn new(options: AuditOptions, machines: F) -> Self {
+        let memory = if options.all { StoryMemory::telling_all() } else { StoryMemory::new() };
+        Self {
+            options,
+            machines,
+            auditor: None,
+            batch: Vec::new(),
+            found: Vec::new(),
+            memory,
+            revision: CORE_REVISION,
+            peers: Vec::new(),
+            audit: Audit::default(),
+        }
+    }
+
+    fn run(mut self, reader: impl Iterator<Item = Result<Record, Damage>>) -> Audit {
+        for item in reader {
+            match item {
+                Ok(record) => self.take(record),
+                Err(damage) => self.audit.damage = Some(damage),
+            }
+        }
+        self.end()
+    }
+
+    /// Begins in the state of a checkpoint instead of with the log's first process start.
+    fn resume(&mut self, states: &States) {
+        let (audit, ledger) = (&mut self.audit, &states.ledger);
+        if let Some(start) = &states.start {
+            self.revision = start.core_revision;
+            audit.versions.push(start.version.clone());
+            audit.revisions.push(start.core_revision);
+            audit.incarnations.push(start.process.incarnation);
+        }
+        audit.settings = Some(ledger.settings.clone());
+        self.peers = ledger.peers.iter().map(|peer| peer.process.map(|p| p.incarnation)).collect();
+        self.memory.resume(&ledger.settings, ledger.announced().map(|a| (a.primary, a.term)));
+        self.auditor = Some(Auditor::new(states.roles()));
+    }
+
     fn take(&mut self, record: Record) {
         if record.cause.is_none() {
             self.finish(true);
@@ -239,7 +283,8 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
         if self.audit.records == 0 {
             self.audit.first = Some((first.seq, first.wall));
-            self.audit.headless = !matches!(first.event, Event::Observed(Observation::ProcessStarted(_)));
+            let starts = matches!(first.event, Event::Observed(Observation::ProcessStarted(_)));
+            self.audit.headless = self.auditor.is_none() && !starts;
         }
         self.audit.records += batch.len() as u64;
         self.audit.last = Some((last.seq, last.wall));

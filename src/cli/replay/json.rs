@@ -43,6 +43,8 @@ struct LogReport<'a> {
     /// Nothing was derived from this record on: a role panicked.
     derived_until: Option<u64>,
     beginning_missing: bool,
+    /// The record of the checkpoint that the log begins behind.
+    checkpoint: Option<u64>,
     damage: Option<DamageReport>,
     folded: u64,
     story: Vec<LineReport<'a>>,
@@ -128,6 +130,7 @@ fn log_report<'a>(log: &'a Log, args: &ReplayArgs) -> LogReport<'a> {
         divergences: audit.divergences.iter().map(divergence_report).collect(),
         derived_until: audit.derived_until.map(|seq| seq.0),
         beginning_missing: audit.headless,
+        checkpoint: audit.checkpoint.map(|seq| seq.0),
         damage: audit.damage.as_ref().map(|d| DamageReport { seq: d.seq.0, what: d.what.to_string() }),
         folded: audit.folded.total(),
         story: audit

@@ -10,12 +10,12 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A copy that is removed when it is dropped.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     path: PathBuf,
 }
 
 impl Copy {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -29,7 +29,7 @@ impl Drop for Copy {
 
 /// Returns a copy of the log at `path`, if a daemon holds it and answers; else the caller reads the
 /// files themselves, by copying them.
-pub(super) fn copy(path: &Path) -> Option<Copy> {
+pub(crate) fn copy(path: &Path) -> Option<Copy> {
     let dir = if path.file_name().is_some_and(|name| name == STORE_NAME) { path.parent()? } else { path };
     let mut client = Client::connect(&dir.join(LIVE_LOG_LINK)).ok()?;
     let name = format!("pgfo-replay-{}-{:016x}", std::process::id(), rand::random::<u64>());

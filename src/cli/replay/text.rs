@@ -85,6 +85,12 @@ fn header(log: &Log, out: &mut impl Write) -> io::Result<()> {
         }
         _ => writeln!(out, "  records   none")?,
     }
+    if let Some(seq) = audit.checkpoint {
+        writeln!(
+            out,
+            "  begins    behind record {seq}, in the state of the checkpoint there; what came before is gone"
+        )?;
+    }
     if audit.starts > 0 {
         let revisions: Vec<String> = audit.revisions.iter().map(u32::to_string).collect();
         let logs: Vec<String> = audit.incarnations.iter().map(|i| format!("{:016x}", i.0)).collect();
@@ -167,6 +173,9 @@ pub(crate) fn verdict(log: &Log, out: &mut impl Write) -> io::Result<()> {
             }
             if audit.headless {
                 let first = audit.first.map_or(0, |(first, _)| first.0);
+                if let Some(why) = &audit.checkpoint_unused {
+                    writeln!(out, "  its checkpoint can't be used: {}", printable(why))?;
+                }
                 writeln!(
                     out,
                     "{name}: {BAD}its beginning is missing{BAD:#}: record #{first} is no process start, so nothing \

@@ -6,6 +6,7 @@
 use super::{Fact, Invariant, World};
 use crate::cluster::node::Node;
 use crate::cluster::postgres::Process;
+use crate::cluster::queue::Run;
 use crate::cluster::time::SimNanos;
 use crate::core::{MemberId, Nanos};
 use crate::events::Decision;
@@ -14,27 +15,36 @@ use std::collections::BTreeMap;
 /// How long catching up may go on.
 const CATCHES_UP: Nanos = Nanos::from_millis(15_000);
 
-/// The invariant: since when each member streams against its promise, when it was looked at last, and when it was
-/// ordered to catch up.
+/// A stretch of streaming against a promise: one receiver, under one run of the daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stretch {
+    receiver: Run,
+    daemon: Option<Run>,
+    since: SimNanos,
+}
+
+/// The invariant: how each member streams against its promise, and when it was ordered to catch up.
 #[derive(Default)]
 pub(super) struct StaysFrozen {
-    since: BTreeMap<MemberId, (SimNanos, SimNanos)>,
+    stretches: BTreeMap<MemberId, Stretch>,
     catching_up: BTreeMap<MemberId, SimNanos>,
 }
 
-/// Whether it streams though it promised not to, and its daemon is able to do something about it.
-fn streams(node: &Node, now: SimNanos) -> bool {
-    let able = node.runs(now)
-        && now >= node.daemon_frozen_until()
-        && now >= node.log.full_until
-        && now >= node.log.slow.0
-        && now >= node.freeze_unseen_until;
-    let promised = node.ledger().is_some_and(|l| l.freeze.is_some() && l.tenure.is_none() && !l.log_stalled);
-    able && promised
-        && node.postgres.as_ref().is_some_and(|p| {
-            let answers = p.process == Process::Up && now >= p.frozen_until && now >= p.crowded_until;
-            answers && p.in_recovery && p.receiver.is_some()
-        })
+/// The receiver that runs against the member's promise, and until when its daemon was last unable to do something
+/// about it.
+fn streams(node: &Node) -> Option<(Run, SimNanos)> {
+    node.ledger().filter(|l| l.freeze.is_some() && l.tenure.is_none() && !l.log_stalled)?;
+    let p = node.postgres.as_ref().filter(|p| p.process == Process::Up && p.in_recovery)?;
+    let unable = [
+        node.frozen_until,
+        node.daemon_frozen_until(),
+        node.log.full_until,
+        node.log.slow.0,
+        node.freeze_unseen_until,
+        p.frozen_until,
+        p.crowded_until,
+    ];
+    Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }
 
 impl Invariant for StaysFrozen {
@@ -53,22 +63,19 @@ impl Invariant for StaysFrozen {
         }
         for node in &world.nodes {
             let by_order = self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
-            if by_order || !streams(node, now) {
-                self.since.remove(&node.id);
+            let Some((receiver, unable_until)) = streams(node).filter(|_| !by_order) else {
+                self.stretches.remove(&node.id);
                 continue;
-            }
-            let heartbeats = Nanos(3 * node.settings.heartbeat_interval.0);
-            let allowed = Nanos(heartbeats.0 + 2 * node.settings.freeze_timeout.0);
-            let (since, looked) = self.since.get(&node.id).copied().unwrap_or((now, now));
-            // What happened between two looks far apart is not known.
-            let since = if now.since(looked) > heartbeats { now } else { since };
-            self.since.insert(node.id, (since, now));
+            };
+            let daemon = node.daemon_run();
+            let known = self.stretches.get(&node.id).filter(|s| (s.receiver, s.daemon) == (receiver, daemon));
+            let since = known.map_or(now, |s| s.since).max(unable_until);
+            self.stretches.insert(node.id, Stretch { receiver, daemon, since });
+            let settings = &node.settings;
+            let allowed = Nanos(3 * settings.heartbeat_interval.0 + 2 * settings.freeze_timeout.0);
             if now.since(since) > allowed {
-                return Err(format!(
-                    "member {} has streamed for {} since it promised",
-                    node.id.0,
-                    now.since(since)
-                ));
+                let how_long = now.since(since);
+                return Err(format!("member {} has streamed for {how_long} since it promised", node.id.0));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::events::{
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
 };
 use pgfo_replay::Machine;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The share of a promise that its holder counts on: clocks run within 2 % of each other (L1).
@@ -29,14 +30,14 @@ const NUMBERS_SKIPPED: u64 = 1 << 20;
 const WITHHELD_RETRIES: u64 = 5;
 
 /// What a member answered to the request to freeze.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum FreezeAnswer {
     Frozen { position: Option<Position>, electable: Result<(), Unelectable>, priority: u32 },
     Refused(Refusal),
 }
 
 /// Where an attempt at an election stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Phase {
     Idle,
     /// The pre-vote (E1).
@@ -79,7 +80,7 @@ enum Phase {
 }
 
 /// An orderly end of the primary's daemon that waits for a quorum (L6).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Pausing {
     pause: PauseId,
     agreed: Vec<MemberId>,
@@ -88,7 +89,7 @@ struct Pausing {
 }
 
 /// A change of the roster that waits for a quorum (M1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Proposal {
     roster: Roster,
     member: MemberId,
@@ -98,7 +99,7 @@ struct Proposal {
 }
 
 /// The last attempt to follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Following {
     term: Term,
     under_way: bool,
@@ -107,7 +108,7 @@ struct Following {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promoter {
     ledger: Ledger,
     phase: Phase,

@@ -78,6 +78,12 @@ impl StoryMemory {
         Self { all: true, ..Self::default() }
     }
 
+    /// Begins in the middle of a log, under these settings and with this primary.
+    pub fn resume(&mut self, settings: &Settings, primary: Option<(MemberId, Term)>) {
+        self.settings = Some(settings.clone());
+        self.primary = primary;
+    }
+
     /// Returns how many records were left out since this was last asked.
     pub fn take_folded(&mut self) -> Folded {
         std::mem::take(&mut self.folded)

@@ -3,14 +3,14 @@
 
 use super::changes::{Changes, Value};
 use crate::cli::explain::Gathered;
-use crate::cli::replay::{AuditOptions, audit_path};
-use crate::core::{MemberId, Nanos, Role, roles};
+use crate::cli::replay::{AuditOptions, Seen, audit_path};
+use crate::core::{MemberId, Nanos, Role, States, roles};
 use crate::events::story::{StoryMemory, describe, tell};
 use crate::events::{
     Actor, Deadline, Decision, Event, LeaseAsk, Message, Observation, ReadError, Record, Settings,
     Unelectable,
 };
-use pgfo_replay::{Difference, Instead, Terms, Told, WhatIf};
+use pgfo_replay::{Difference, Instead, Seq, Terms, Told, WallNanos, WhatIf};
 use serde::Serialize;
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub(super) fn recorded(log: &Gathered, changes: &Changes, began: i64) -> Result<
         words: None,
     };
     let options = AuditOptions { all: false, story: false, receipts: false };
-    audit_path(&log.log.path, options, |record| feed.see(record))?;
+    audit_path(&log.log.path, options, |seen| feed.take(seen))?;
     feed.finish_batch();
     let member = log.audit().member().unwrap_or("?").to_owned();
     let difference = feed.what_if.take().and_then(WhatIf::finish);
@@ -117,6 +117,35 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
+    fn take(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Beginning(states) => self.begin(states),
+            Seen::Record(record) => self.see(record),
+        }
+    }
+
+    /// Begins in the state of a checkpoint; the altered side as if it had been told of its settings there.
+    fn begin(&mut self, states: &States) {
+        let settings = states.ledger.settings.clone();
+        let mut changed = settings.clone();
+        self.changes.apply(&mut changed);
+        let told =
+            Observation::SettingsChanged { settings: Box::new(changed), configuration_digest: String::new() };
+        let mut altered = states.clone();
+        altered.fold(&[Record {
+            seq: Seq(0),
+            boot: states.ledger.now,
+            wall: WallNanos(0),
+            actor: Actor::Daemon.number(),
+            cause: None,
+            event: Event::Observed(told),
+        }]);
+        let terms = Terms { is_of_substance, same, counterpart, passed, tolerance_nanos: TOLERANCE_NANOS };
+        self.what_if = Some(WhatIf::new(states.roles(), altered.roles(), terms));
+        self.memory.resume(&settings, states.ledger.announced().map(|a| (a.primary, a.term)));
+        self.settings = Some(settings);
+    }
+
     fn see(&mut self, record: &Record) {
         if record.cause.is_none() {
             self.finish_batch();
@@ -228,9 +257,10 @@ impl Feed<'_> {
             let old = settings.lease_duration;
             let longer = |ask: &mut LeaseAsk| ask.duration = duration;
             match message {
-                Message::LeaseRequested(ask) | Message::LeaseGranted(ask) | Message::VoteGranted(ask) => {
-                    longer(ask)
-                }
+                Message::LeaseRequested(ask)
+                | Message::RenewalRequested(ask)
+                | Message::LeaseGranted(ask)
+                | Message::VoteGranted(ask) => longer(ask),
                 Message::LeaseRefused(ask, _) | Message::VoteRefused(ask, _) => longer(ask),
                 Message::VoteRequested(ask) => longer(&mut ask.ask),
                 Message::Testified(t) => {
@@ -283,6 +313,7 @@ fn is_of_substance(event: &Event) -> bool {
         decision,
         Decision::HeartbeatSent(_)
             | Decision::LeaseRequested(_)
+            | Decision::RenewalRequested(_)
             | Decision::LeaseGranted { .. }
             | Decision::LeaseExtended { .. }
             | Decision::MassageOrdered { .. }

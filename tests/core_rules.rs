@@ -1,0 +1,437 @@
+//! Rules of the protocol at one member, stepped record by record: what it answers, and what it must not.
+
+use pgfo::cluster::Scenario;
+use pgfo::core::{
+    BootId, BootNanos, CORE_REVISION, Incarnation, Lsn, MemberId, Nanos, Role, SystemId, Term, Timeline,
+    roles,
+};
+use pgfo::events::{
+    Actor, Announcement, Answer, CandidacyKind, Decision, Event, FlushedMark, FreezeOutcome, GuardReport,
+    Heartbeat, LeaseAsk, Lineage, LogFound, Message, Observation, Position, PostgresState, ProbeKind,
+    ProbeReport, ProcessIdentity, ProcessStart, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
+};
+use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+
+const A: MemberId = MemberId(0);
+const B: MemberId = MemberId(1);
+const C: MemberId = MemberId(2);
+const SYSTEM: SystemId = SystemId(7);
+const SECOND: u64 = 1_000_000_000;
+
+fn process(member: MemberId) -> ProcessIdentity {
+    let own = u64::from(member.0) + 1;
+    ProcessIdentity { incarnation: Incarnation(own), boot_id: BootId(u128::from(own)), nonce: 100 + own }
+}
+
+fn lineage(opened: u64, timeline: u32) -> Lineage {
+    Lineage { opened: Term(opened), timeline: Timeline(timeline) }
+}
+
+fn announcement(term: u64, primary: MemberId, line: Lineage) -> Announcement {
+    let forked = (line.timeline.0 > 1).then(|| (lineage(1, line.timeline.0 - 1), Lsn(0x100)));
+    Announcement { term: Term(term), primary, lineage: line, forked, system_id: SYSTEM }
+}
+
+fn roster(number: u32) -> Roster {
+    let incarnations = [A, B, C].map(|m| Some(process(m).incarnation)).to_vec();
+    Roster { number, incarnations, vote_floor: vec![Term(0); 3] }
+}
+
+fn answer(in_recovery: bool, started: i64) -> Answer {
+    Answer {
+        system_id: SYSTEM,
+        in_recovery,
+        timeline: Some(Timeline(1)),
+        received: Some(Lsn(0x200)),
+        replayed: Some(Lsn(0x200)),
+        streaming: false,
+        receiver: false,
+        waits_for_wal: true,
+        postmaster_started: started,
+    }
+}
+
+/// One member, and every record of its log.
+struct Member {
+    me: MemberId,
+    settings: Settings,
+    roles: Ensemble<Role>,
+    next: Seq,
+    now: BootNanos,
+}
+
+impl Member {
+    /// Of three; `C` is a witness if asked for.
+    fn new(me: MemberId, witness: bool) -> Self {
+        let mut scenario = Scenario::default();
+        scenario.members[2].witness = witness;
+        let settings = scenario.settings(me);
+        let now = BootNanos(1_000 * SECOND);
+        let mut member = Self { me, roles: roles(&settings), settings, next: Seq(1), now };
+        member.start(LogFound::Fresh);
+        member
+    }
+
+    fn peers(&self) -> Vec<MemberId> {
+        self.settings.others().collect()
+    }
+
+    fn start(&mut self, log: LogFound) {
+        let start = ProcessStart {
+            version: "0".to_owned(),
+            core_revision: CORE_REVISION,
+            settings: self.settings.clone(),
+            configuration_digest: String::new(),
+            process: process(self.me),
+            log,
+        };
+        self.see(Observation::ProcessStarted(Box::new(start)));
+        for peer in self.peers() {
+            self.see(Observation::PeerConnected { member: peer, process: process(peer) });
+        }
+    }
+
+    fn see(&mut self, observation: Observation) -> Vec<Decision> {
+        self.now = self.now.plus_nanos(SECOND / 1_000);
+        let actor = Actor::Daemon.number();
+        let batch = Batch::begin(self.next, self.now, WallNanos(0), actor, Event::Observed(observation));
+        let records = self.roles.step(batch);
+        self.next = records.last().unwrap().seq.next();
+        let decided = |r: &pgfo::events::Record| match &r.event {
+            Event::Decided(d) => Some(d.clone()),
+            Event::Observed(_) => None,
+        };
+        records.iter().filter_map(decided).collect()
+    }
+
+    fn hear(&mut self, from: MemberId, message: Message) -> Vec<Decision> {
+        self.see(Observation::MessageReceived { from, sent_by: Seq(1), message })
+    }
+
+    fn hear_heartbeat(
+        &mut self,
+        from: MemberId,
+        announced: Option<Announcement>,
+        roster: u32,
+    ) -> Vec<Decision> {
+        let witness = self.settings.is_witness(from);
+        let state = PostgresState {
+            alive: true,
+            in_recovery: Some(announced.is_none_or(|a| a.primary != from)),
+            sealed: false,
+            streaming: true,
+            system_id: Some(SYSTEM),
+            timeline: Some(Timeline(1)),
+            received: Some(Lsn(0x200)),
+            replayed: Some(Lsn(0x200)),
+        };
+        let incarnation = process(from).incarnation;
+        self.hear(
+            from,
+            Message::Heartbeat(std::sync::Arc::new(Heartbeat {
+                announced,
+                verdict: Verdict::Unknown,
+                term_seen: Term(0),
+                roster_number: roster,
+                incarnation,
+                flushed: FlushedMark { incarnation, seq: Seq(1) },
+                heard_flushed: vec![FlushedMark::default(); 3],
+                postgres: (!witness).then_some(state),
+                electable: Err(Unelectable::Primary),
+                priority: 100,
+                able: Ok(()),
+                paused: None,
+                resumed: None,
+                lease_left: None,
+            })),
+        )
+    }
+
+    /// Everything appended so far is on the disk.
+    fn flushed(&mut self) -> Vec<Decision> {
+        let flushed = Seq(self.next.0 - 1);
+        self.see(Observation::HeartbeatDue { flushed })
+    }
+
+    /// `A` leads in term 1, on timeline 1, and all are registered.
+    fn led_by_a(&mut self) {
+        self.hear(A, Message::RosterCommitted(roster(1)));
+        let announced = Some(announcement(1, A, lineage(1, 1)));
+        for peer in self.peers() {
+            self.hear_heartbeat(peer, announced, 1);
+        }
+        self.flushed();
+    }
+
+    /// `A` is down, and says so itself.
+    fn a_confirms_down(&mut self) {
+        let boot_id = process(A).boot_id;
+        self.hear(A, Message::ConfirmedDown { term: Term(1), boot_id, postmaster_started: 1 });
+    }
+
+    fn probe_own(&mut self, answer: Answer) -> Vec<Decision> {
+        let report = ProbeReport::Answered(answer);
+        let (kind, none) = (ProbeKind::Heartbeat, Nanos(0));
+        self.see(Observation::ProbeCompleted { target: self.me, kind, report, took: none, stalled: none })
+    }
+}
+
+fn ask(from: MemberId, term: u64, number: u64, roster_number: u32) -> LeaseAsk {
+    LeaseAsk {
+        term: Term(term),
+        number,
+        duration: Nanos(5 * SECOND),
+        sent_at: BootNanos(1),
+        process: process(from),
+        roster_number,
+    }
+}
+
+fn vote_ask(from: MemberId, term: u64) -> Message {
+    Message::VoteRequested(Box::new(VoteAsk {
+        kind: CandidacyKind::Failover,
+        ask: ask(from, term, 1, 1),
+        position: Some(Position { lineage: lineage(1, 1), lsn: Lsn(0x200) }),
+        system_id: SYSTEM,
+        roster: None,
+        accepts_loss: false,
+    }))
+}
+
+fn voted(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| matches!(d, Decision::VoteGranted { .. }))
+}
+
+fn freezes(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| matches!(d, Decision::FreezePromised { .. }))
+}
+
+#[test]
+fn a_candidacy_that_is_given_up_frees_whoever_voted_for_that_very_process() {
+    let mut w = Member::new(C, true);
+    w.led_by_a();
+    w.a_confirms_down();
+    assert!(voted(&w.hear(B, vote_ask(B, 2))));
+    let refused = |d: &[Decision]| {
+        let stands =
+            |d: &Decision| matches!(d, Decision::VoteRefused { why: Refusal::PromiseStands { .. }, .. });
+        d.iter().any(stands)
+    };
+    assert!(refused(&w.hear(A, vote_ask(A, 3))));
+    // Another process of it, or another term: the promise stands.
+    w.hear(B, Message::CandidacyEnded { term: Term(2), nonce: process(B).nonce + 1 });
+    assert!(refused(&w.hear(A, vote_ask(A, 4))));
+    w.hear(B, Message::CandidacyEnded { term: Term(1), nonce: process(B).nonce });
+    assert!(refused(&w.hear(A, vote_ask(A, 5))));
+    w.hear(B, Message::CandidacyEnded { term: Term(2), nonce: process(B).nonce });
+    assert!(voted(&w.hear(A, vote_ask(A, 6))));
+}
+
+#[test]
+fn only_who_knows_the_winner_renews_and_flushes_that_first() {
+    let mut c = Member::new(C, false);
+    c.led_by_a();
+    let granted = |d: &[Decision]| {
+        d.iter().find_map(|d| match d {
+            Decision::LeaseGranted { first, .. } => Some(Ok(*first)),
+            Decision::LeaseRefused { why, .. } => Some(Err(*why)),
+            _ => None,
+        })
+    };
+    // A promises that it is the primary of term 2 by now; nothing of that was heard.
+    assert!(matches!(granted(&c.hear(A, Message::LeaseRequested(ask(A, 2, 5, 1)))), Some(Ok(true))));
+    let renewal = |number| Message::RenewalRequested(ask(A, 2, number, 1));
+    assert_eq!(granted(&c.hear(A, renewal(6))), Some(Err(Refusal::WinnerUnknown)));
+    c.flushed();
+    c.hear_heartbeat(A, Some(announcement(2, A, lineage(2, 2))), 1);
+    assert_eq!(granted(&c.hear(A, renewal(7))), Some(Ok(true)), "flushed with the winner's history");
+    c.flushed();
+    assert_eq!(granted(&c.hear(A, renewal(8))), Some(Ok(false)));
+}
+
+#[test]
+fn an_acceptance_of_a_roster_is_of_one_content_and_lowers_no_floor() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    let accepts = |b: &mut Member, r: &Roster| {
+        let d = b.hear(A, Message::RosterProposed(r.clone()));
+        d.iter().any(|d| matches!(d, Decision::RosterAccepted { .. }))
+    };
+    let with = |number, member: MemberId, log| {
+        let mut r = roster(number);
+        r.incarnations[usize::from(member.0)] = Some(Incarnation(log));
+        r
+    };
+    assert!(accepts(&mut b, &with(2, C, 30)));
+    assert!(accepts(&mut b, &with(2, C, 30)), "the same again");
+    assert!(!accepts(&mut b, &with(2, C, 31)), "another content under the same number");
+    assert!(accepts(&mut b, &with(3, C, 31)));
+    assert!(!accepts(&mut b, &with(4, B, 32)), "its own log");
+    let mut two = with(4, C, 33);
+    two.incarnations[0] = Some(Incarnation(34));
+    assert!(!accepts(&mut b, &two), "two members at once");
+    let mut floors = roster(4);
+    floors.vote_floor = vec![Term(0), Term(0), Term(9)];
+    b.hear(A, Message::RosterCommitted(floors));
+    assert!(!accepts(&mut b, &with(5, C, 35)), "a floor is lowered");
+}
+
+#[test]
+fn a_log_that_was_registered_anew_is_silent_across_a_restart() {
+    let mut c = Member::new(C, true);
+    c.hear(A, Message::RosterCommitted(Roster { vote_floor: vec![Term(0); 3], ..roster(2) }));
+    c.hear_heartbeat(A, Some(announcement(1, A, lineage(1, 1))), 2);
+    c.start(LogFound::Intact);
+    c.hear_heartbeat(A, Some(announcement(1, A, lineage(1, 1))), 2);
+    c.hear_heartbeat(B, Some(announcement(1, A, lineage(1, 1))), 2);
+    c.a_confirms_down();
+    let mut request = vote_ask(B, 2);
+    if let Message::VoteRequested(ask) = &mut request {
+        ask.ask.roster_number = 2;
+    }
+    let said = c.hear(B, request.clone());
+    let silent =
+        |d: &Decision| matches!(d, Decision::VoteRefused { why: Refusal::SilentAfterRestart { .. }, .. });
+    assert!(said.iter().any(silent), "{said:?}");
+    c.now = c.now.plus_nanos(6 * SECOND);
+    assert!(voted(&c.hear(B, request)));
+}
+
+#[test]
+fn a_postgresql_that_starts_while_its_member_is_frozen_is_frozen_again() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    b.a_confirms_down();
+    let request = Message::FreezeRequested { term: Term(2), nonce: process(C).nonce, roster_number: 1 };
+    assert!(freezes(&b.hear(C, request)));
+    let nothing = Observation::FreezeCompleted { term: Term(2), outcome: FreezeOutcome::NothingRuns };
+    b.see(nothing);
+    assert!(freezes(&b.probe_own(answer(true, 5))), "it was started");
+    assert!(!freezes(&b.probe_own(answer(true, 5))), "that is under way");
+    let outcome = FreezeOutcome::FrozenOn {
+        lsn: Some(Lsn(0x200)),
+        settled: true,
+        system_id: SYSTEM,
+        timeline: Timeline(1),
+    };
+    b.see(Observation::FreezeCompleted { term: Term(2), outcome: outcome.clone() });
+    assert!(!freezes(&b.probe_own(answer(true, 5))));
+    assert!(freezes(&b.probe_own(Answer { receiver: true, ..answer(true, 5) })), "a receiver runs");
+    b.see(Observation::FreezeCompleted { term: Term(2), outcome });
+    assert!(freezes(&b.probe_own(answer(true, 6))), "it was started again");
+    b.start(LogFound::Intact);
+    assert!(freezes(&b.probe_own(answer(true, 6))), "the daemon was");
+}
+
+#[test]
+fn a_position_is_on_the_line_that_the_freeze_saw() {
+    let frozen_on = |timeline| FreezeOutcome::FrozenOn {
+        lsn: Some(Lsn(0x300)),
+        settled: true,
+        system_id: SYSTEM,
+        timeline: Timeline(timeline),
+    };
+    let report = |known: bool, timeline| {
+        let mut b = Member::new(B, false);
+        b.led_by_a();
+        b.probe_own(Answer { streaming: true, ..answer(true, 5) });
+        if known {
+            b.hear_heartbeat(C, Some(announcement(2, C, lineage(2, 2))), 1);
+            let boot_id = process(C).boot_id;
+            b.hear(C, Message::ConfirmedDown { term: Term(2), boot_id, postmaster_started: 1 });
+        } else {
+            b.a_confirms_down();
+        }
+        b.hear(A, Message::FreezeRequested { term: Term(3), nonce: process(A).nonce, roster_number: 1 });
+        let said = b.see(Observation::FreezeCompleted { term: Term(3), outcome: frozen_on(timeline) });
+        said.iter().find_map(|d| match d {
+            Decision::FreezeReported { position, .. } => Some(position.map(|p| p.lineage)),
+            _ => None,
+        })
+    };
+    assert_eq!(report(false, 1), Some(Some(lineage(1, 1))));
+    assert_eq!(report(true, 2), Some(Some(lineage(2, 2))), "the winner's, before it was confirmed");
+    assert_eq!(report(false, 2), Some(None), "nobody announced such a line: it counts for nothing");
+}
+
+#[test]
+fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
+    let mut a = Member::new(A, false);
+    a.see(Observation::PostmasterSeen { pid: 1, sealed: false });
+    a.probe_own(answer(false, 5));
+    for peer in [B, C] {
+        a.hear_heartbeat(peer, None, 0);
+    }
+    let said = a.flushed();
+    let asked = said.iter().find_map(|d| match d {
+        Decision::VoteRequested(ask) => Some(ask.ask),
+        _ => None,
+    });
+    let asked = asked.expect("the first adoption");
+    a.hear(B, Message::VoteGranted(asked));
+    let until = a.now.plus_nanos(4 * SECOND);
+    let said = a.see(Observation::GuardReported(GuardReport::Armed { term: Term(1), until }));
+    let announced = |d: &[Decision]| {
+        d.iter().find_map(|d| match d {
+            Decision::HeartbeatSent(h) => Some(h.announced.map(|a| a.term)),
+            _ => None,
+        })
+    };
+    assert!(said.iter().any(|d| matches!(d, Decision::PrimaryAnnounced(_))), "{said:?}");
+    assert_eq!(announced(&said), Some(None));
+    let said = a.see(Observation::HeartbeatDue { flushed: Seq(1) });
+    assert_eq!(announced(&said), Some(None));
+    assert!(said.iter().any(|d| matches!(d, Decision::LeaseRequested(_))), "{said:?}");
+    let said = a.flushed();
+    assert_eq!(announced(&said), Some(Some(Term(1))));
+    assert!(said.iter().any(|d| matches!(d, Decision::RenewalRequested(_))), "{said:?}");
+
+    // M1: its proposal is accepted by content. C comes with another log.
+    let mut request = None;
+    for echo in 0..2 {
+        let said = a.flushed();
+        request = said.iter().find_map(|d| match d {
+            Decision::RenewalRequested(ask) => Some(*ask),
+            _ => None,
+        });
+        a.hear(B, Message::LeaseGranted(request.expect("a renewal")));
+        assert!(echo < 2);
+    }
+    assert!(request.is_some());
+    a.hear_heartbeat(B, None, 1);
+    let other = Message::Heartbeat(std::sync::Arc::new(Heartbeat {
+        announced: None,
+        verdict: Verdict::Unknown,
+        term_seen: Term(0),
+        roster_number: 0,
+        incarnation: Incarnation(77),
+        flushed: FlushedMark { incarnation: Incarnation(77), seq: Seq(1) },
+        heard_flushed: vec![FlushedMark::default(); 3],
+        postgres: None,
+        electable: Err(Unelectable::NotRegistered),
+        priority: 100,
+        able: Err(Refusal::NotRegistered),
+        paused: None,
+        resumed: None,
+        lease_left: None,
+    }));
+    a.hear(C, other);
+    let said = a.flushed();
+    let proposed = said.iter().find_map(|d| match d {
+        Decision::RosterProposed(r) => Some(r.clone()),
+        _ => None,
+    });
+    let proposed = proposed.expect("C's new log is proposed");
+    let commits = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::RosterCommitted(_)));
+    let voted = Term(4);
+    assert!(!commits(&a.hear(B, Message::RosterAccepted { number: proposed.number, voted })));
+    let mut other = proposed.clone();
+    other.incarnations[2] = Some(Incarnation(78));
+    assert!(!commits(&a.hear(B, Message::RosterAgreed { roster: other, voted })));
+    let said = a.hear(B, Message::RosterAgreed { roster: proposed, voted });
+    let floor = said.iter().find_map(|d| match d {
+        Decision::RosterCommitted(r) => Some(r.vote_floor[2]),
+        _ => None,
+    });
+    assert_eq!(floor, Some(Term(4)), "{said:?}");
+}
