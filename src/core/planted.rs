@@ -151,7 +151,7 @@ mod tests {
             assert!(planted(Plant::VotesTwice));
             assert!(!planted(Plant::VoteForgotten));
             let elsewhere = std::thread::spawn(|| planted(Plant::VotesTwice)).join();
-            assert!(!elsewhere.unwrap());
+            assert!(matches!(elsewhere, Ok(false)));
         }
         assert!(!planted(Plant::VotesTwice));
     }

@@ -37,10 +37,10 @@ impl Promoter {
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => self.follow(out),
             Observation::DeadlinePassed(Deadline::FollowDue) => self.follow(out),
             // E3: it must not go on streaming from there either.
-            Observation::FollowCompleted { term, outcome: FollowOutcome::Diverged { .. }, .. } => {
-                if self.ledger.announced().is_some_and(|w| w.term == *term) {
-                    out.push(decided(Decision::FollowRefused { term: *term, past_fork_bytes: None }));
-                }
+            Observation::FollowCompleted { term, outcome: FollowOutcome::Diverged { .. }, .. }
+                if self.ledger.announced().is_some_and(|w| w.term == *term) =>
+            {
+                out.push(decided(Decision::FollowRefused { term: *term, past_fork_bytes: None }));
             }
             Observation::FollowCompleted {
                 term, outcome: FollowOutcome::Streaming { timeline, .. }, ..

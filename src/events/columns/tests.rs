@@ -159,7 +159,7 @@ impl<'de, 'a> de::EnumAccess<'de> for Variant<'a> {
     type Variant = &'a mut Draw;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, &'a mut Draw), Refused> {
-        let number = de::value::U32Deserializer::<Refused>::from(self.1.into_deserializer());
+        let number: de::value::U32Deserializer<Refused> = self.1.into_deserializer();
         Ok((seed.deserialize(number)?, self.0))
     }
 }
