@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let (mut distinct, mut broken) = (0, false);
     for bounds in models().into_iter().filter(|b| b.name.contains(&wanted)) {
         println!("{bounds:?}");
-        let reach = Reach { depth: usize::MAX, generated_max: max, threads };
+        let reach = Reach { depth: usize::MAX, generated_max: max, threads, may: |_| true };
         let found = explore(ClusterModel::new(bounds), &["a standby was promoted"], reach);
         found.tell();
         println!("  memory {} MiB at most", memory_mib().unwrap_or_default());

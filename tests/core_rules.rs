@@ -11,6 +11,7 @@ use pgfo::events::{
     ProbeReport, ProcessIdentity, ProcessStart, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
 };
 use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+use std::sync::Arc;
 
 const A: MemberId = MemberId(0);
 const B: MemberId = MemberId(1);
@@ -128,7 +129,7 @@ impl Member {
         let incarnation = process(from).incarnation;
         self.hear(
             from,
-            Message::Heartbeat(std::sync::Arc::new(Heartbeat {
+            Message::Heartbeat(Arc::new(Heartbeat {
                 announced,
                 verdict: Verdict::Unknown,
                 term_seen: Term(0),
@@ -399,7 +400,7 @@ fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
     }
     assert!(request.is_some());
     a.hear_heartbeat(B, None, 1);
-    let other = Message::Heartbeat(std::sync::Arc::new(Heartbeat {
+    let other = Message::Heartbeat(Arc::new(Heartbeat {
         announced: None,
         verdict: Verdict::Unknown,
         term_seen: Term(0),

@@ -45,6 +45,15 @@ fn recorded() -> [PathBuf; 3] {
     ["node1", "node2", "node3"].map(|node| dir.join(format!("format_1_{node}.log")))
 }
 
+/// A later core may decide otherwise than the one that recorded, and then the page says so first.
+fn is_sound(exit: Exit) -> bool {
+    matches!(exit, Exit::Ok | Exit::OtherRevision)
+}
+
+fn told(page: &str) -> &str {
+    &page[page.find("Incident ").unwrap_or_else(|| panic!("no page: {page}"))..]
+}
+
 /// node2 alone can't reach node1: the others see it, so nobody takes over.
 fn one_sided(dir: &Path) -> Vec<PathBuf> {
     let mut cluster = Cluster::new();
@@ -65,16 +74,16 @@ fn one_sided(dir: &Path) -> Vec<PathBuf> {
 fn a_real_failover_on_one_page() {
     let logs = recorded();
     let (exit, page, _) = explain(&page_args(&logs));
-    assert_eq!(exit, Exit::Ok, "{page}");
-    assert_golden("explain_failover_cluster.txt", &page);
+    assert!(is_sound(exit), "{page}");
+    assert_golden("explain_failover_cluster.txt", told(&page));
     let (_, page, _) = explain(&page_args(&logs[2..]));
-    assert_golden("explain_failover_node3.txt", &page);
+    assert_golden("explain_failover_node3.txt", told(&page));
 }
 
 #[test]
 fn the_page_as_data() {
     let (exit, json) = explain_json(&page_args(&recorded()));
-    assert_eq!((exit, &json["exit"]), (Exit::Ok, &0.into()));
+    assert!(is_sound(exit) && json["exit"] == exit.code(), "{json:#}");
     let page = &json["incidents"][0];
     assert_eq!(
         (&page["kind"], &page["winner"], &page["won_term"]),

@@ -53,12 +53,16 @@ fn what_decides_is_pure() {
         ("f64", "no float"),
         (".unwrap()", "no unwrap"),
         (".expect(", "no unwrap"),
+        ("thread_local!", "no state outside a machine"),
     ];
+    // Planted bugs are switched on by the thread that runs a simulated cluster; a build without the feature has
+    // no such switch.
+    let excepted = |path: &Path, word: &str| path.ends_with("src/core/planted.rs") && word == "thread_local!";
     let mut found = Vec::new();
     for path in files("src/core", ".rs").into_iter().chain(files("replay/src", ".rs")) {
         for (line, text) in code(&path) {
             for (word, why) in banned {
-                if text.contains(word) {
+                if text.contains(word) && !excepted(&path, word) {
                     found.push(format!("{}:{line}: {word}: {why}", path.display()));
                 }
             }

@@ -5,12 +5,13 @@ use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
 use super::node::{Daemon, Waiting};
 use super::queue::{Event, Happening, Run};
+use super::scenario::CrashPoint;
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Observation, ProcessIdentity, ProcessStart,
-    Record,
+    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Message, Observation, ProcessIdentity,
+    ProcessStart, Record,
 };
 use pgfo_replay::{Batch, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -19,12 +20,33 @@ use std::hash::Hasher;
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
 
+/// Whether a deed binds this member, so that its record must be on the disk before (S5). Told by what is
+/// done, not by what the decision is said to need.
+fn binds(effect: &Effect) -> bool {
+    match effect {
+        Effect::Send { message, .. } => matches!(
+            message,
+            Message::VoteGranted(_)
+                | Message::PauseAgreed(_)
+                | Message::RosterAccepted { .. }
+                | Message::ConfirmedDown { .. }
+                | Message::LeaseReleased { .. }
+        ),
+        Effect::Freeze { .. }
+        | Effect::Promote { .. }
+        | Effect::Follow { .. }
+        | Effect::CatchUp { .. }
+        | Effect::StandDownGuard => true,
+        _ => false,
+    }
+}
+
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
         let now = self.now();
-        let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0));
         let node = &mut self.nodes[usize::from(id.0)];
+        let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
         let Some(daemon) = node.daemon.as_mut() else { return };
         let event = LogEvent::Observed(observation);
         // The batch is begun on the log itself: no record is moved.
@@ -59,6 +81,10 @@ impl World {
         }
         self.node_mut(id).log.records = log;
         self.flush(id);
+        let binds = self.node(id).daemon.as_ref().is_some_and(|d| d.wanted == last);
+        if binds && self.dies_at(id, CrashPoint::Appended) {
+            return;
+        }
         for (sent_by, effect) in at_once.drain(..) {
             self.perform(id, sent_by, effect);
         }
@@ -158,11 +184,18 @@ impl World {
         while daemon.waiting.front().is_some_and(|w| w.needs.0 <= flushed) {
             ready.extend(daemon.waiting.pop_front());
         }
+        let any = !ready.is_empty();
+        if any && self.dies_at(id, CrashPoint::Flushed) {
+            return;
+        }
         for waiting in ready {
-            if waiting.needs.0 > self.node(id).log.flushed as u64 {
-                self.fact(Fact::EffectTooEarly { member: id, what: format!("{:?}", waiting.effect) });
-            }
             self.perform(id, waiting.sent_by, waiting.effect);
+            if self.dies_at(id, CrashPoint::BetweenDeeds) {
+                return;
+            }
+        }
+        if any && self.dies_at(id, CrashPoint::Done) {
+            return;
         }
         self.flush(id);
     }
@@ -171,6 +204,7 @@ impl World {
     pub(super) fn arm_deadlines(&mut self, id: MemberId) {
         let node = &mut self.nodes[usize::from(id.0)];
         let Some(daemon) = node.daemon.as_mut() else { return };
+        let mut strays = Vec::new();
         let mut wanted = std::mem::take(&mut self.scratch.deadlines);
         daemon.roles.deadlines_into(&mut wanted);
         daemon.armed.retain(|pair| wanted.contains(pair));
@@ -179,9 +213,14 @@ impl World {
                 daemon.armed.push(pair);
                 let at = node.clock.instant(pair.1);
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
+                strays.push((pair.0, at));
             }
         }
         self.scratch.deadlines = wanted;
+        let stray = self.now() < self.node(id).stray_until;
+        for (deadline, at) in strays.into_iter().filter(|_| stray) {
+            self.stray_deadline(id, deadline, at);
+        }
     }
 
     // ---- crash and recovery -----------------------------------------------------------------
@@ -260,8 +299,10 @@ impl World {
             process,
             log: condition,
         };
-        self.fact(Fact::DaemonStarted { member: id, term_seen });
         self.observe(id, Actor::Daemon, Observation::ProcessStarted(Box::new(start)));
+        // What it knows once it has started, not what its log would have it know.
+        let term_seen = self.node(id).ledger().map_or(term_seen, crate::core::Ledger::term_seen);
+        self.fact(Fact::DaemonStarted { member: id, term_seen });
         let node = self.node(id);
         let armed = node.guard.armed();
         if let Some((lives, sealed)) = node.postgres.as_ref().map(|p| (p.lives(), p.signal)) {
@@ -330,6 +371,9 @@ impl World {
 
     /// Performs an effect of a member.
     pub(super) fn perform(&mut self, id: MemberId, sent_by: Seq, effect: Effect) {
+        if binds(&effect) && sent_by.0 > self.node(id).log.flushed as u64 {
+            self.fact(Fact::EffectTooEarly { member: id, what: format!("{effect:?}") });
+        }
         match effect {
             Effect::Send { to, message } => self.send(id, to, sent_by, message),
             Effect::Massage { target, attempt } => {

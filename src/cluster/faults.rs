@@ -13,7 +13,7 @@ use crate::events::{Actor, LogFound, Observation, OperatorRequest};
 use pgfo_replay::Seq;
 
 /// A process comes back this long after it died, at the earliest.
-const RESTART: Nanos = Nanos::from_millis(100);
+pub(super) const RESTART: Nanos = Nanos::from_millis(100);
 
 impl World {
     pub(super) fn begin_fault(&mut self, i: usize) {
@@ -136,6 +136,7 @@ impl World {
                 let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
                 self.told(at, asked);
             }
+            other => self.begin_disturbance(i, timed.at_ms, other),
         }
     }
 
@@ -154,6 +155,7 @@ impl World {
             Fault::DiskFull { member, .. } => {
                 self.told(member, Observation::LogRecovered);
             }
+            Fault::Flap { one, other, every_ms, .. } => self.flap(i, one, other, every_ms),
             _ => {}
         }
     }
@@ -171,7 +173,7 @@ impl World {
         }
     }
 
-    fn cut(&mut self, from: &[MemberId], to: &[MemberId], cut: bool) {
+    pub(super) fn cut(&mut self, from: &[MemberId], to: &[MemberId], cut: bool) {
         for a in from {
             for b in to {
                 self.network.cut(*a, *b, cut);
@@ -211,7 +213,7 @@ impl World {
     }
 
     /// The daemon is told something, as soon as it runs.
-    fn told(&mut self, id: MemberId, observation: Observation) {
+    pub(super) fn told(&mut self, id: MemberId, observation: Observation) {
         self.for_daemon(id, Nanos(0), Happening::Observed(Actor::Daemon, Box::new(observation)));
     }
 
@@ -221,7 +223,7 @@ impl World {
         }
     }
 
-    fn daemon_returns(&mut self, id: MemberId, at: SimNanos) {
+    pub(super) fn daemon_returns(&mut self, id: MemberId, at: SimNanos) {
         self.queue.at(at, Event::StartDaemon(id));
     }
 
@@ -317,7 +319,7 @@ impl World {
 
     // ---- logs and rebuilding ----------------------------------------------------------------
 
-    fn lose_log(&mut self, id: MemberId) {
+    pub(super) fn lose_log(&mut self, id: MemberId) {
         let fresh = Incarnation(self.identity(id));
         let node = self.node_mut(id);
         node.log.records.clear();

@@ -38,6 +38,9 @@ impl World {
                     self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
                 }
             }
+            Happening::StrayDeadline(deadline) => {
+                self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
+            }
             Happening::ProbeArrives { target, kind, started, number } => {
                 self.probe_arrives(id, target, kind, started, number);
             }
@@ -141,6 +144,8 @@ impl World {
         } else {
             self.network.latency(&self.draws, now, target, id, number)
         };
+        let slow = if now < there.slow_answers.1 { there.slow_answers.0 } else { Nanos(0) };
+        let back = Nanos(back.0 + slow.0);
         let (at, report) = match found {
             Some(report) if now.plus(back) < deadline => (now.plus(back), report),
             _ => (deadline, timed_out),
@@ -206,11 +211,19 @@ impl World {
 
     pub(super) fn freeze(&mut self, id: MemberId, term: Term) {
         let now = self.now();
+        let unseen_until = self.node(id).freeze_unseen_until;
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         // Only a running PostgreSQL can be told; one that starts later starts its receiver as it was set up.
         let told = p.process == Process::Up && now >= p.frozen_until;
-        p.held |= told;
-        let had = told && p.receiver.take().is_some();
+        // With replay paused, the receiver streams on for a while after the order.
+        p.freezes = told && now < unseen_until && p.receiver.is_some();
+        p.held |= told && !p.freezes;
+        let had = told && !p.freezes && p.receiver.take().is_some();
+        let run = p.run;
+        if p.freezes {
+            self.queue.at(unseen_until, Event::FreezeBites(id, run));
+        }
+        let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         let conninfo = p.upstream.map_or(String::new(), |u| format!("host=node{}", u.0 + 1));
         if had {
             self.for_daemon(id, Nanos(1_000_000), Happening::ReceiverEnded);
@@ -278,6 +291,11 @@ impl World {
                 return self.for_daemon(id, takes, ended(unknown()));
             }
             Some(PromotionFault::ReportLost) => return self.queue.after(takes, promoted),
+            Some(PromotionFault::DoneThenCrash) => {
+                let dies = Event::PostgresKilled(id, p.run);
+                self.queue.after(takes, promoted);
+                return self.queue.after(Nanos(takes.0 + 1_000_000), dies);
+            }
             None => {}
         }
         if p.process != Process::Up {
@@ -306,6 +324,7 @@ impl World {
     fn point_at(&mut self, id: MemberId, source: MemberId) {
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         p.held = false;
+        p.freezes = false;
         p.upstream = Some(source);
         p.receiver = None;
         let run = p.run;

@@ -2,6 +2,7 @@
 //! the same roles as in production, stepped by the same loop; nothing here decides about failover.
 
 mod daemon;
+mod disturbances;
 mod draw;
 mod engine_room;
 mod fact;
@@ -30,7 +31,7 @@ pub use node::Node;
 pub use profile::Profile;
 pub use role::{SimRole, sim_roles};
 pub use run::{Broken, Outcome, Runner, run, run_with_story};
-pub use scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
+pub use scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 pub use shrink::{shrink, shrink_while};
 pub use swarm::{swarm, swarm_lasting};
 pub use time::SimNanos;

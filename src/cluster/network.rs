@@ -8,6 +8,7 @@ use crate::core::{MemberId, Nanos};
 pub struct Network {
     cuts: Vec<Vec<u32>>,
     sent: Vec<Vec<u64>>,
+    clogged: Vec<Vec<SimNanos>>,
     delay_us_max: u64,
     /// Share of messages lost, and until when.
     pub loss: (u64, SimNanos),
@@ -31,6 +32,7 @@ impl Network {
         Self {
             cuts: vec![vec![0; members]; members],
             sent: vec![vec![0; members]; members],
+            clogged: vec![vec![SimNanos(0); members]; members],
             delay_us_max,
             loss: never,
             duplicate: never,
@@ -46,6 +48,12 @@ impl Network {
         }
         let count = &mut self.cuts[index(from)][index(to)];
         *count = if cut { *count + 1 } else { count.saturating_sub(1) };
+    }
+
+    /// What leaves one for the other until then arrives then.
+    pub fn clog(&mut self, from: MemberId, to: MemberId, until: SimNanos) {
+        let clogged = &mut self.clogged[index(from)][index(to)];
+        *clogged = until.max(*clogged);
     }
 
     /// Makes all that a member says take longer, until then.
@@ -82,7 +90,8 @@ impl Network {
         let extra = if now < self.delay.1 { draw.again().again().below(self.delay.0 * 1_000_000) } else { 0 };
         let (by, until) = self.slow[index(from)];
         let slow = if now < until { by.0 } else { 0 };
-        Nanos(usual + extra + slow)
+        let clogged = self.clogged[index(from)][index(to)].since(now).0;
+        Nanos(clogged + usual + extra + slow)
     }
 
     /// Returns how many copies of a message arrive.

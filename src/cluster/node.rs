@@ -4,9 +4,9 @@ use super::guard::Guard;
 use super::postgres::Postgres;
 use super::queue::Run;
 use super::role::{SimRole, sim_roles};
-use super::scenario::PromotionFault;
+use super::scenario::{CrashPoint, PromotionFault};
 use super::time::{HostClock, SimNanos};
-use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Term};
+use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
 use pgfo_replay::{BootNanos, Ensemble, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -131,6 +131,14 @@ pub struct Node {
     pub rebuild_queued: bool,
     /// The promotion whose outcome the daemon polls for.
     pub promoting: Option<(Term, Run)>,
+    /// The deadlines of the daemon fire early and twice until then.
+    pub stray_until: SimNanos,
+    /// PostgreSQL takes this much longer to answer, until when.
+    pub slow_answers: (Nanos, SimNanos),
+    /// How far the wall clock is off, in nanoseconds.
+    pub wall_off: i64,
+    /// Where the daemon dies the next time it binds itself, until when.
+    pub crash_at: Option<(CrashPoint, SimNanos)>,
 }
 
 impl Node {

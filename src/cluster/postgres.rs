@@ -142,12 +142,16 @@ pub struct Postgres {
     pub receiver: Option<Receiver>,
     /// Frozen by pgfo: no receiver until it follows (E2).
     pub held: bool,
+    /// A freeze was ordered and has not taken effect: the receiver streams on.
+    pub freezes: bool,
     /// Stopped (SIGSTOP) until then.
     pub frozen_until: SimNanos,
     /// Nobody may start it before.
     pub stopped_until: SimNanos,
     /// Refuses clients until then.
     pub crowded_until: SimNanos,
+    /// Lets nobody log in until then.
+    pub locked_until: SimNanos,
     /// Takes in no WAL until then.
     pub lags_until: SimNanos,
     /// Backends that outlived their postmaster may write until then (D3).
@@ -176,9 +180,11 @@ impl Postgres {
             upstream,
             receiver: None,
             held: false,
+            freezes: false,
             frozen_until: SimNanos(0),
             stopped_until: SimNanos(0),
             crowded_until: SimNanos(0),
+            locked_until: SimNanos(0),
             lags_until: SimNanos(0),
             orphans_until: SimNanos(0),
             spoilt: false,
@@ -231,6 +237,9 @@ impl Postgres {
             _ if now < self.frozen_until => None,
             Process::Starting => Some(ProbeReport::Alive(SignOfLife::StartingUp)),
             Process::Up if now < self.crowded_until => Some(ProbeReport::Alive(SignOfLife::TooManyClients)),
+            Process::Up if now < self.locked_until => {
+                Some(ProbeReport::Alive(SignOfLife::AuthenticationFailed))
+            }
             Process::Up => Some(ProbeReport::Answered(self.answer(histories))),
         }
     }

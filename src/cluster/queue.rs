@@ -19,6 +19,8 @@ pub enum Happening {
     Heartbeat,
     /// A deadline of the roles passes.
     Deadline(Deadline, BootNanos),
+    /// A deadline fires that nobody waits for any more, or not yet.
+    StrayDeadline(Deadline),
     /// A probe reaches its target.
     ProbeArrives { target: MemberId, kind: ProbeKind, started: SimNanos, number: u64 },
     /// A probe ends.
@@ -80,6 +82,8 @@ pub enum Event {
     ReceiverStarts(MemberId, Run),
     /// A WAL receiver notices that its source is gone.
     ReceiverLost(MemberId, Run),
+    /// A freeze that was ordered takes effect at last.
+    FreezeBites(MemberId, Run),
     /// WAL arrives at a standby.
     WalArrives(MemberId, Run),
     /// systemd starts PostgreSQL.

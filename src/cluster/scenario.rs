@@ -17,11 +17,14 @@ pub struct ScenarioMember {
     pub automatic: bool,
     /// Preference; 0: never promoted.
     pub priority: u32,
+    /// Its own `lease.duration`, where it differs from the cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
 }
 
 impl Default for ScenarioMember {
     fn default() -> Self {
-        Self { witness: false, votes: true, automatic: true, priority: 100 }
+        Self { witness: false, votes: true, automatic: true, priority: 100, lease_ms: None }
     }
 }
 
@@ -93,6 +96,21 @@ pub enum PromotionFault {
     UnknownDoneLater,
     /// It happens, and the report of it is lost.
     ReportLost,
+    /// It happens, and PostgreSQL dies at once, before anybody is told.
+    DoneThenCrash,
+}
+
+/// Where a daemon dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CrashPoint {
+    /// Its batch is appended, not flushed.
+    Appended,
+    /// Its batch is flushed, nothing of it is done.
+    Flushed,
+    /// The first deed of its batch is done, the others are not.
+    BetweenDeeds,
+    /// Everything of its batch is done.
+    Done,
 }
 
 /// A fault. Members are numbers in the membership; lengths are milliseconds.
@@ -152,6 +170,28 @@ pub enum Fault {
     SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
+    /// The daemon reads a configuration with another `lease.duration`.
+    Reload { member: MemberId, lease_ms: u64 },
+    /// Every deadline of the daemon fires early, in time, and once more.
+    StrayDeadlines { member: MemberId, for_ms: u64 },
+    /// What is sent from one to the other arrives only at the end, all at once.
+    Clog { from: Vec<MemberId>, to: Vec<MemberId>, for_ms: u64 },
+    /// A link goes and comes.
+    Flap { one: MemberId, other: MemberId, every_ms: u64, for_ms: u64 },
+    /// PostgreSQL takes this much longer to answer.
+    SlowPostgres { member: MemberId, by_ms: u64, for_ms: u64 },
+    /// PostgreSQL lets nobody log in.
+    RefuseLogins { member: MemberId, for_ms: u64 },
+    /// The wall clock is set, forward or back; the boot-time clock is not.
+    WallStep { member: MemberId, by_s: i64 },
+    /// The WAL receiver dies, and is started again.
+    ReceiverDies { member: MemberId },
+    /// The daemon dies the next time it binds itself, at this point of it, within a while.
+    CrashAt { member: MemberId, point: CrashPoint, for_ms: u64 },
+    /// The daemon dies, and its log can't be opened: it is put aside.
+    LogRefuses { member: MemberId },
+    /// The operator promotes a standby by hand, past pgfo.
+    ManualPromotion { member: MemberId },
 }
 
 /// A fault and its moment.
@@ -251,7 +291,7 @@ impl Scenario {
             rank_delay: ms(t.rank_delay_ms),
             retry_interval: ms(t.retry_ms),
             freeze_timeout: ms(t.freeze_ms),
-            lease_duration: ms(t.lease_ms),
+            lease_duration: ms(own.lease_ms.unwrap_or(t.lease_ms)),
             fence_reserve: ms(t.reserve_ms),
             fencing: Fencing::Guard,
             promote_timeout: ms(t.promote_ms),
@@ -303,12 +343,35 @@ impl Fault {
             | Self::DiskFull { for_ms, .. }
             | Self::Promotion { for_ms, .. }
             | Self::FreezeUnobserved { for_ms, .. }
+            | Self::StrayDeadlines { for_ms, .. }
+            | Self::Clog { for_ms, .. }
+            | Self::Flap { for_ms, .. }
+            | Self::SlowPostgres { for_ms, .. }
+            | Self::RefuseLogins { for_ms, .. }
+            | Self::CrashAt { for_ms, .. }
             | Self::StubbornBackend { for_ms, .. } => *for_ms,
             Self::KillPostgres { .. }
             | Self::KillGuard { .. }
             | Self::LoseLog { .. }
             | Self::RollBackLog { .. }
-            | Self::Adopt { .. } => 0,
+            | Self::Adopt { .. }
+            | Self::Reload { .. }
+            | Self::WallStep { .. }
+            | Self::ReceiverDies { .. }
+            | Self::LogRefuses { .. }
+            | Self::ManualPromotion { .. } => 0,
         }
+    }
+
+    /// Returns whether it may cost a healthy primary its seat. Where only others strike, nothing may.
+    #[must_use]
+    pub const fn may_disturb(&self) -> bool {
+        !matches!(
+            self,
+            Self::StrayDeadlines { .. }
+                | Self::WallStep { .. }
+                | Self::ReceiverDies { .. }
+                | Self::Duplicate { .. }
+        )
     }
 }

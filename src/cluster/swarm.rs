@@ -2,13 +2,17 @@
 //! seed, so that each seed is bad in its own way.
 
 use super::draw::{Domain, Draw, Draws};
-use super::scenario::{Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
+use super::scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 use crate::core::MemberId;
 
 /// Kinds of faults a swarm draws from.
-const KINDS: u64 = 25;
+const KINDS: u64 = 35;
 /// Faults begin this late at most; in some swarms before the first adoption is done.
 const QUIET_MS: u64 = 15_000;
+/// Kinds from here on are several faults that belong together.
+const SERIES: u64 = 32;
+const SWIZZLE: u64 = 32;
+const CRASH_LOOP: u64 = 33;
 /// What is left after the faults: the bound of V1 and V2, and some.
 const AFTER_MS: u64 = 180_000;
 
@@ -81,6 +85,7 @@ fn members(s: &mut Swarm) -> Vec<ScenarioMember> {
     let odd_priorities = s.next().happens(400);
     let reluctant = s.next().happens(150);
     let silent = s.next().happens(100);
+    let odd_leases = s.next().happens(150);
     (0..data + witnesses)
         .map(|i| {
             let mut m = ScenarioMember { witness: i >= data, ..ScenarioMember::default() };
@@ -92,6 +97,9 @@ fn members(s: &mut Swarm) -> Vec<ScenarioMember> {
             }
             if reluctant && s.next().happens(300) {
                 m.automatic = false;
+            }
+            if odd_leases && s.next().happens(500) {
+                m.lease_ms = Some(s.next().between(3_000, 12_000));
             }
             if silent && data > 3 && i == data - 1 {
                 m.votes = false;
@@ -138,15 +146,55 @@ fn faults(
     let count = s.next().between(1, 1 + for_ms / every_ms);
     let draws = Draws::new(seed ^ 0xFA17);
     let mut faults: Vec<TimedFault> = (0..count)
-        .filter_map(|n| {
+        .flat_map(|n| {
             let mut f = Swarm { draws, asked: n * 1_000 };
             let kind = if enabled.is_empty() { f.next().below(KINDS) } else { *pick(&mut f, &enabled) };
             let at_ms = quiet_ms + f.next().below(for_ms);
-            one_fault(&mut f, kind, members).map(|fault| TimedFault { at_ms, fault })
+            if kind >= SERIES {
+                return series(&mut f, kind, members, at_ms);
+            }
+            one_fault(&mut f, kind, members).map(|fault| TimedFault { at_ms, fault }).into_iter().collect()
         })
         .collect();
     faults.sort_by_key(|f| f.at_ms);
     faults
+}
+
+/// Several faults that belong together.
+fn series(s: &mut Swarm, kind: u64, members: &[ScenarioMember], at_ms: u64) -> Vec<TimedFault> {
+    let all: Vec<MemberId> = ids(members).collect();
+    let member = *pick(s, &all);
+    let others: Vec<MemberId> = all.iter().copied().filter(|m| *m != member).collect();
+    let times = s.next().between(2, 6);
+    match kind {
+        // One link after the other is clogged, and they come back in another order.
+        SWIZZLE => others
+            .iter()
+            .map(|other| {
+                let begins = at_ms + s.next().below(2_000);
+                let fault = Fault::Clog {
+                    from: vec![member],
+                    to: vec![*other],
+                    for_ms: s.next().between(500, 9_000),
+                };
+                TimedFault { at_ms: begins, fault }
+            })
+            .collect(),
+        // A daemon that dies again and again.
+        CRASH_LOOP => (0..times)
+            .map(|n| {
+                let fault = Fault::KillDaemon { member, for_ms: s.next().between(50, 2_000) };
+                TimedFault { at_ms: at_ms + n * s.next().between(300, 2_500), fault }
+            })
+            .collect(),
+        // A process that gets no time, and then does everything at once.
+        _ => (0..times)
+            .map(|n| {
+                let fault = Fault::FreezeDaemon { member, for_ms: s.next().between(200, 1_500) };
+                TimedFault { at_ms: at_ms + n * 1_800, fault }
+            })
+            .collect(),
+    }
 }
 
 fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fault> {
@@ -171,6 +219,7 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
             PromotionFault::UnknownNotDone,
             PromotionFault::UnknownDoneLater,
             PromotionFault::ReportLost,
+            PromotionFault::DoneThenCrash,
         ],
     );
     Some(match kind {
@@ -204,7 +253,8 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
         20 => Fault::SlowDisk { member, flush_ms: s.next().between(50, 4_000), for_ms },
         // A log that is restored together with its head file can't be told from a whole one until a peer's
         // heartbeat comes: a scenario of its own, not part of the swarm.
-        21 => match s.next().below(3) {
+        21 => match s.next().below(4) {
+            3 => Fault::LogRefuses { member },
             0 => Fault::DiskFull { member, for_ms },
             1 => Fault::LoseLog { member },
             _ => Fault::RollBackLog { member, records: s.next().between(1, 500), noticed: true },
@@ -213,6 +263,25 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
         23 if data && s.next().happens(500) => Fault::FreezeUnobserved { member, for_ms },
         23 if data => Fault::StubbornBackend { member, for_ms },
         24 if s.next().happens(200) => Fault::Adopt { at: *pick(s, &all), member },
+        25 => Fault::Reload { member, lease_ms: s.next().between(3_000, 12_000) },
+        26 if s.next().happens(500) => Fault::StrayDeadlines { member, for_ms },
+        26 => Fault::WallStep { member, by_s: i64::try_from(s.next().below(7_201)).unwrap_or(0) - 3_600 },
+        27 if one_way => Fault::Clog { from: some, to: rest, for_ms },
+        27 => Fault::Clog { from: all.clone(), to: vec![member], for_ms },
+        28 => {
+            let other = *pick(s, &all);
+            Fault::Flap { one: member, other, every_ms: s.next().between(200, 4_000), for_ms }
+        }
+        29 if data && s.next().happens(500) => {
+            Fault::SlowPostgres { member, by_ms: s.next().between(50, 2_000), for_ms }
+        }
+        29 if data => Fault::RefuseLogins { member, for_ms },
+        30 if data => Fault::ReceiverDies { member },
+        31 => {
+            let points =
+                [CrashPoint::Appended, CrashPoint::Flushed, CrashPoint::BetweenDeeds, CrashPoint::Done];
+            Fault::CrashAt { member, point: *pick(s, &points), for_ms: for_ms.max(10_000) }
+        }
         _ => return None,
     })
 }

@@ -124,6 +124,10 @@ impl World {
             start_queued: false,
             rebuild_queued: false,
             promoting: None,
+            stray_until: SimNanos(0),
+            slow_answers: (Nanos(0), SimNanos(0)),
+            wall_off: 0,
+            crash_at: None,
             settings,
         }
     }
@@ -244,6 +248,7 @@ impl World {
             Event::PostgresPromoted(id, run) => self.postgres_promoted(id, run),
             Event::ReceiverStarts(id, run) => self.receiver_starts(id, run),
             Event::ReceiverLost(id, run) => self.receiver_lost(id, run),
+            Event::FreezeBites(id, run) => self.freeze_bites(id, run),
             Event::WalArrives(id, run) => self.wal_arrives(id, run),
             Event::StartPostgres(id) => self.start_postgres(id),
             Event::StartDaemon(id) => self.start_daemon(id),

@@ -48,11 +48,9 @@ pub(crate) fn check(store: &Store, wanted: Option<Seq>) -> Result<Option<Checked
     };
     let header = Header::parse(&header)
         .map_err(|why| CheckError::Damaged(Damage { seq: Seq(1), what: DamageKind::Header(why) }))?;
-    match store.base(&header).map_err(|error| store_damage(header.first, error))? {
-        Some(Err(why)) => {
-            return Err(CheckError::Damaged(Damage { seq: header.first, what: DamageKind::Checkpoint(why) }));
-        }
-        Some(Ok(_)) | None => {}
+    let base = store.base(&header).map_err(|error| store_damage(header.first, error))?;
+    if let Some(Err(why)) = base {
+        return Err(CheckError::Damaged(Damage { seq: header.first, what: DamageKind::Checkpoint(why) }));
     }
     let end = match store.last_entry().map_err(|error| store_damage(header.first, error))? {
         Some((first, value)) => first.0 + Entry::parse(&value).map_or(0, |entry| entry.count()),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 struct Explored {
     cluster: ClusterModel,
     marks: &'static [&'static str],
+    may: fn(&Action) -> bool,
 }
 
 fn holds<const I: usize>(_: &Explored, s: &State) -> bool {
@@ -48,6 +49,7 @@ impl Model for Explored {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.cluster.actions(state, actions);
+        actions.retain(self.may);
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
@@ -70,6 +72,8 @@ pub struct Reach {
     pub generated_max: usize,
     /// With one thread, nothing within the depth is left out, and the way to what breaks is the shortest.
     pub threads: usize,
+    /// What may happen, of what could.
+    pub may: fn(&Action) -> bool,
 }
 
 /// What an exploration found.
@@ -94,7 +98,7 @@ pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Rea
     }
     let name = cluster.bounds().name;
     let begun = Instant::now();
-    let checker = Explored { cluster, marks }
+    let checker = Explored { cluster, marks, may: reach.may }
         .checker()
         .threads(reach.threads)
         .finish_when(HasDiscoveries::AnyFailures)

@@ -26,6 +26,7 @@ impl Invariant for FalseFailover {
             Some(end) => world.now() > end.plus(SETTLES),
         };
         match fact {
+            Fact::FaultBegan(i) if !world.scenario.faults.get(*i).is_some_and(|f| f.fault.may_disturb()) => {}
             Fact::FaultBegan(i) => {
                 let ends = world
                     .scenario

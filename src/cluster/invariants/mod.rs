@@ -1,6 +1,8 @@
 //! The invariants, one file each, and their registry (DESIGN section 3.6). They look at the world from
 //! outside; no member knows what they know.
 
+mod e11_fresh_grants;
+mod e1_sees;
 mod e2_frozen;
 mod e3_spoilt;
 mod h1_false_failover;
@@ -8,6 +10,7 @@ mod h2_one_per_cause;
 mod h3_ping_pong;
 mod l1_promise_kept;
 mod l5_lineage;
+mod l8_release;
 mod s10_recovery;
 mod s11_audit;
 mod s12_bounds;
@@ -22,6 +25,7 @@ mod s8_forgetful;
 mod s9_nothing_automatic;
 mod v1_one_primary;
 mod v2_agreement;
+mod v3_standbys;
 
 use super::fact::Fact;
 use super::world::World;
@@ -85,7 +89,7 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(s2_one_writer::OneWriter),
         Box::new(s3_terms::TermsNeverFall::default()),
         Box::new(s4_one_vote::OneVote::default()),
-        Box::new(s5_durable::Durable),
+        Box::new(s5_durable::Durable::default()),
         Box::new(s6_position::Position::default()),
         Box::new(s7_quorum::QuorumOfRegistered::default()),
         Box::new(s8_forgetful::Forgetful::default()),
@@ -93,14 +97,18 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(s10_recovery::Recovery),
         Box::new(s12_bounds::Bounds),
         Box::new(l1_promise_kept::PromiseKept::default()),
+        Box::new(l8_release::ReleaseEnds::default()),
+        Box::new(e1_sees::WhoSeesRefuses::default()),
         Box::new(l5_lineage::Lineages::default()),
         Box::new(e2_frozen::StaysFrozen::default()),
         Box::new(e3_spoilt::Unspoilt),
+        Box::new(e11_fresh_grants::FreshGrants::default()),
         Box::new(h1_false_failover::FalseFailover::default()),
         Box::new(h2_one_per_cause::OnePerCause::default()),
         Box::new(h3_ping_pong::PingPong::default()),
         Box::new(v1_one_primary::OnePrimary),
         Box::new(v2_agreement::Agreement),
+        Box::new(v3_standbys::StandbysStream),
         Box::new(s11_audit::Audit),
     ]
 }

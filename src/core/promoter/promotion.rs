@@ -107,7 +107,9 @@ impl Promoter {
     pub(super) fn go_on_as_before(&self, out: &mut Vec<Event>) {
         match &self.phase {
             Phase::Standing { ask, kind, .. }
-                if planted(Plant::CandidacyOutlivesProcess) && ask.process != self.ledger.process =>
+                if planted(Plant::CandidacyOutlivesProcess)
+                    && ask.process != self.ledger.process
+                    && self.ledger.answer().is_some() =>
             {
                 self.request_votes(ask.term, *kind, self.ledger.rough_position(), None, out);
             }

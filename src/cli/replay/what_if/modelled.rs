@@ -71,6 +71,7 @@ impl Model {
                     votes: m.votes,
                     automatic: own.is_none_or(|s| s.automatic),
                     priority: own.map_or(100, |s| s.priority),
+                    lease_ms: None,
                 }
             })
             .collect();

@@ -44,7 +44,8 @@ fn recorded(part: &Recorded, out: &mut impl Write) -> io::Result<()> {
     for (name, side) in [("was", &part.recorded), ("what if", &part.what_if)] {
         match side {
             Some(side) => {
-                let at = format!("+{}", span(side.after_ns));
+                let sign = if side.after_ns < 0 { "" } else { "+" };
+                let at = format!("{sign}{}", span(side.after_ns));
                 writeln!(out, "    {name:<8} {at:>10}  {}", printable(&side.text))?;
             }
             None => writeln!(out, "    {name:<8} {:>10}  {DIM}nothing{DIM:#}", "")?,

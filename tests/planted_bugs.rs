@@ -1,0 +1,258 @@
+//! The checks can fail: each planted bug leaves out one rule, and a scenario made for that rule breaks a named
+//! invariant within the seeds that are tried. The same seeds hold without the bug.
+//!
+//! `pgfo simulate --plant all` does the same on the swarm's seeds.
+
+mod simulate_support;
+
+use pgfo::cluster::{Fault, PromotionFault, Scenario, ScenarioMember, Timings, run};
+use pgfo::core::{MemberId, Plant};
+use simulate_support::*;
+
+/// A bug must be caught within so many seeds of its scenario.
+const SEEDS: u64 = 1_000;
+
+const D: MemberId = MemberId(3);
+const E: MemberId = MemberId(4);
+
+/// How a bug is caught.
+struct Case {
+    plant: Plant,
+    /// The first seed of `scenario` that catches it.
+    seed: u64,
+    /// The invariants that may say so.
+    by: &'static [&'static str],
+    scenario: Scenario,
+}
+
+fn split(at: u64, for_ms: u64) -> (u64, Fault) {
+    (at, Fault::Split { one: vec![A], other: vec![B, C], for_ms })
+}
+
+fn lag(member: MemberId, at: u64, for_ms: u64) -> (u64, Fault) {
+    (at, Fault::LagStandby { member, for_ms })
+}
+
+fn five() -> Vec<ScenarioMember> {
+    vec![data(); 5]
+}
+
+fn leased(lease_ms: u64) -> ScenarioMember {
+    ScenarioMember { lease_ms: Some(lease_ms), ..data() }
+}
+
+fn kill(at: u64) -> (u64, Fault) {
+    (at, Fault::KillPostgres { member: A })
+}
+
+fn dark(at: u64) -> (u64, Fault) {
+    (at, Fault::KillHost { member: A, for_ms: 40_000 })
+}
+
+/// systemd starts a PostgreSQL that died at once.
+fn quick(s: Scenario) -> Scenario {
+    Scenario { postgres_restart_ms: Some(400), ..s }
+}
+
+/// Whose flushes take so long that a count of votes lasts for a second.
+fn slow(member: MemberId, flush_ms: u64) -> (u64, Fault) {
+    (15_000, Fault::SlowDisk { member, flush_ms, for_ms: 30_000 })
+}
+
+/// A standby that restarts just before the election, and is ahead of the other.
+fn restarted_standby() -> Scenario {
+    let stop = (18_000, Fault::StopPostgres { member: B, for_ms: 100 });
+    quick(scenario(three(), vec![lag(C, 12_000, 60_000), stop, dark(18_050)]))
+}
+
+/// Member B's WAL arrives between its vote and the end of the count.
+fn late_wal(more: Vec<(u64, Fault)>) -> Scenario {
+    let lags = |m| lag(m, 18_400, 60_000);
+    let mut faults =
+        vec![lag(B, 17_000, 7_900), lags(C), lags(D), lags(E), slow(D, 700), slow(E, 700), dark(20_000)];
+    faults.extend(more);
+    faults.sort_by_key(|f| f.0);
+    let members = vec![data(), priority(50), priority(150), priority(60), priority(60)];
+    scenario(members, faults)
+}
+
+/// An older history with more bytes, and a newer one with fewer.
+fn longer_but_older() -> Scenario {
+    let lags = |m| lag(m, 12_000, 15_000);
+    let off = |m, at, for_ms| (at, Fault::KillHost { member: m, for_ms });
+    let faults = vec![
+        lags(C),
+        lags(D),
+        lags(E),
+        off(A, 20_500, 60_000),
+        off(B, 20_500, 7_000),
+        off(C, 33_000, 50_000),
+    ];
+    scenario(five(), faults)
+}
+
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn cases() -> Vec<Case> {
+    let case = |plant, seed, by, scenario: Scenario| Case { plant, seed, by, scenario };
+    let daemon = |member, at, for_ms| (at, Fault::KillDaemon { member, for_ms });
+    let promotion = |fault| (10_000, Fault::Promotion { member: B, fault, for_ms: 60_000 });
+    let pause = (20_000, Fault::StopDaemon { member: A, for_ms: 40_000 });
+    vec![
+        case(
+            Plant::RecoveryIsUp,
+            0,
+            &["V1"],
+            scenario(with_witness(), vec![daemon(B, 19_000, 20_000), kill(20_000)]),
+        ),
+        case(Plant::ConfirmedWithoutScan, 2, &["L8", "S2"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::WritesWithoutLease, 0, &["S2"], scenario(three(), vec![split(20_000, 20_000)])),
+        case(Plant::LeaseFromReceipt, 6, &["S2", "L1"], {
+            let cut = (20_150, Fault::Cut { from: vec![A], to: vec![B, C], for_ms: 30_000 });
+            let clog = (19_100, Fault::Clog { from: vec![B, C], to: vec![A], for_ms: 3_900 });
+            scenario(three(), vec![clog, cut])
+        }),
+        case(Plant::PromiseShortened, 0, &["L1", "S2"], {
+            let reload = (20_000, Fault::Reload { member: A, lease_ms: 3_000 });
+            scenario(vec![leased(12_000), data(), data()], vec![reload, split(22_200, 30_000)])
+        }),
+        case(Plant::OwnDurationPromised, 0, &["L1", "S2"], {
+            let members = vec![leased(12_000), leased(3_000), leased(3_000)];
+            scenario(members, vec![split(20_000, 30_000)])
+        }),
+        case(Plant::VotesAfterRestart, 3, &["L1", "S2"], {
+            let restarts = vec![split(20_000, 30_000), daemon(B, 21_000, 100), daemon(C, 21_100, 100)];
+            scenario(three(), restarts)
+        }),
+        case(Plant::FirstGrantUnflushed, 10, &["S5"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::RenewalOvertakesFirst, 0, &["S5"], {
+            let slow = (100, Fault::SlowDisk { member: C, flush_ms: 3_500, for_ms: 20_000 });
+            scenario(three(), vec![slow])
+        }),
+        case(Plant::GuardForgets, 0, &["S2"], {
+            let frozen = (19_900, Fault::FreezeDaemon { member: A, for_ms: 30_000 });
+            scenario(three(), vec![frozen, split(20_000, 30_000)])
+        }),
+        case(Plant::StartsUnsealed, 4, &["S2"], {
+            let off = (20_000, Fault::KillHost { member: A, for_ms: 9_000 });
+            scenario(three(), vec![off])
+        }),
+        case(Plant::TenureOutlivesRelease, 0, &["L8"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::VotesWhileSeeing, 0, &["E1"], {
+            let cut = (15_000, Fault::Split { one: vec![A], other: vec![B], for_ms: 40_000 });
+            let timings = Timings { escalation_ms: 3_000, ..Timings::default() };
+            Scenario { timings, ..scenario(with_witness(), vec![cut, daemon(A, 20_000, 20_000)]) }
+        }),
+        case(Plant::PreVotePositionCounts, 13, &["S6"], {
+            let s = scenario(
+                vec![data(), priority(50), priority(150)],
+                vec![lag(C, 20_300, 60_000), kill(21_000)],
+            );
+            Scenario { write_every_ms: 40, ..s }
+        }),
+        case(Plant::FreezeLeftOut, 0, &["S6"], late_wal(vec![])),
+        case(Plant::FreezeNotObserved, 0, &["S6"], {
+            late_wal(vec![(15_000, Fault::FreezeUnobserved { member: B, for_ms: 9_950 })])
+        }),
+        case(Plant::TimelineIgnored, 0, &["S6"], longer_but_older()),
+        case(Plant::DivergedFollows, 0, &["E3"], {
+            let timings = Timings { promote_ms: 5_000, ..Timings::default() };
+            let s = scenario(three(), vec![promotion(PromotionFault::ReportLost), dark(20_000)]);
+            Scenario { timings, write_every_ms: 3_600_000, ..s }
+        }),
+        case(Plant::UnsettledCounts, 1, &["S6"], {
+            let stop = (19_000, Fault::StopPostgres { member: B, for_ms: 100 });
+            quick(scenario(three(), vec![lag(C, 14_000, 60_000), stop, kill(20_500)]))
+        }),
+        case(Plant::ReceiveAlone, 0, &["S6"], restarted_standby()),
+        case(Plant::PositionNotCompared, 0, &["S6"], {
+            let members = vec![data(), priority(0), priority(150)];
+            scenario(members, vec![slow(B, 2_500), lag(C, 17_000, 60_000), dark(20_000)])
+        }),
+        case(Plant::VoteUnflushed, 0, &["S5"], scenario(three(), vec![kill(20_000)])),
+        case(
+            Plant::VoteForgotten,
+            0,
+            &["S3"],
+            scenario(five(), vec![slow(D, 700), slow(E, 700), dark(20_000), daemon(C, 24_900, 100)]),
+        ),
+        case(Plant::CandidacyOutlivesProcess, 0, &["E11", "S4"], {
+            scenario(five(), vec![slow(D, 700), slow(E, 700), dark(20_000), daemon(B, 24_950, 100)])
+        }),
+        case(Plant::QuorumOfVisible, 0, &["S7", "S2"], {
+            let apart = (20_000, Fault::Split { one: vec![B], other: vec![C], for_ms: 30_000 });
+            scenario(three(), vec![split(20_000, 30_000), apart])
+        }),
+        case(Plant::SeatLeftOut, 0, &["S7", "S2"], {
+            Scenario { live: false, ..scenario(vec![data(), data()], vec![dark(20_000)]) }
+        }),
+        case(Plant::UnknownIsFailure, 1, &["S2", "E3", "L8"], {
+            scenario(three(), vec![promotion(PromotionFault::UnknownDoneLater), dark(20_000)])
+        }),
+        case(Plant::PromotesFromLog, 0, &["E11"], {
+            let slow = (15_000, Fault::SlowDisk { member: B, flush_ms: 300, for_ms: 5_720 });
+            let s = scenario(three(), vec![slow, kill(20_000), daemon(B, 20_720, 100)]);
+            Scenario { delay_us_max: 40_000, ..s }
+        }),
+        case(
+            Plant::ForgetfulVotes,
+            0,
+            &["S8"],
+            scenario(three(), vec![(20_000, Fault::LoseLog { member: B })]),
+        ),
+        case(Plant::VotesWhilePaused, 0, &["S9"], {
+            scenario(
+                with_witness(),
+                vec![pause.clone(), (27_000, Fault::KillHost { member: A, for_ms: 20_000 })],
+            )
+        }),
+        case(Plant::PauseEndsBySilence, 0, &["S9", "S2"], {
+            scenario(with_witness(), vec![pause, split(27_000, 30_000)])
+        }),
+        case(Plant::DeadlineActsEarly, 0, &["H1"], {
+            scenario(three(), vec![(20_000, Fault::StrayDeadlines { member: A, for_ms: 40_000 })])
+        }),
+    ]
+}
+
+/// The first seed on which a bug is caught by a named invariant, and what caught it.
+fn first(case: &Case, seeds: std::ops::Range<u64>) -> Option<(u64, &'static str)> {
+    seeds.into_iter().find_map(|seed| {
+        let s = Scenario { seed, planted: Some(case.plant), ..case.scenario.clone() };
+        run(&s).broken.filter(|b| case.by.contains(&b.id)).map(|b| (seed, b.id))
+    })
+}
+
+#[test]
+fn each_planted_bug_is_caught_by_the_invariant_of_its_rule() {
+    let mut missed = Vec::new();
+    for case in cases() {
+        assert!(case.seed < SEEDS);
+        if first(&case, case.seed..case.seed + 1).is_none() {
+            let s = Scenario { seed: case.seed, planted: Some(case.plant), ..case.scenario.clone() };
+            let instead = run(&s).broken.map(|b| format!("{}: {}", b.id, b.how));
+            let later = first(&case, 0..60);
+            missed.push(format!(
+                "{} at seed {}: {instead:?}; first caught {later:?}",
+                case.plant.name(),
+                case.seed
+            ));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn without_the_bug_the_same_seeds_hold() {
+    for case in cases() {
+        let broken = run(&Scenario { seed: case.seed, ..case.scenario }).broken;
+        assert!(broken.is_none(), "{}: {broken:?}", case.plant.name());
+    }
+}
+
+#[test]
+fn at_least_twenty_bugs_of_different_rules_are_planted() {
+    let cases = cases();
+    let plants: std::collections::BTreeSet<Plant> = cases.iter().map(|c| c.plant).collect();
+    assert!(plants.len() >= 20 && plants.len() == cases.len());
+    assert!(cases.iter().all(|c| !c.by.is_empty()));
+}
