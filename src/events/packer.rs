@@ -143,7 +143,11 @@ impl Packer {
     }
 
     fn gather(&self, store: &Store, end: Seq) -> Result<Gathered, StoreError> {
-        let begin = self.unfilled.map_or(self.hot_first, |(first, _)| first);
+        let begin = match self.unfilled {
+            // Retention may have removed it meanwhile.
+            Some((first, _)) if store.entry_before(first)?.is_some_and(|(found, _)| found == first) => first,
+            _ => self.hot_first,
+        };
         let mut gathered = Gathered::new(store.hash_before(begin)?);
         for entry in store.entries(begin)? {
             let (first, value) = entry?;
