@@ -1,4 +1,5 @@
 //! The model under stateright: every invariant must hold always, every mark must be reached sometimes.
+#![allow(dead_code, unreachable_pub)]
 
 use pgfo::cluster::model::{Action, Bounds, ClusterModel, INVARIANTS, Marks, State};
 use stateright::{Checker, HasDiscoveries, Model, Property};
