@@ -183,7 +183,7 @@ fn a_log_without_its_beginning_needs_the_state_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new();
     cluster.begin();
-    for _ in 0..3000 {
+    for _ in 0..9000 {
         cluster.heartbeat(NODE1);
     }
     cluster.node(NODE2).write(dir.path());

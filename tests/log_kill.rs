@@ -174,7 +174,12 @@ fn a_full_disk_stalls_the_log_and_nothing_is_lost() {
             let batch = records(seq + 1..=seq + 3);
             seq += 3;
             let durability = if seq.is_multiple_of(2) { Durability::Flushed } else { Durability::Buffered };
-            receipts.push((seq, append_one(&opened.log, batch, durability)));
+            let receipt = append_one(&opened.log, batch, durability);
+            // In step with the log's thread: what its queue holds would not fit on this disk afterwards.
+            match durability {
+                Durability::Buffered => assert_eq!(receipt.wait(), Ok(Seq(seq))),
+                Durability::Flushed => receipts.push((seq, receipt)),
+            }
         }
         // Buffered batches are still answered; flushed ones stay pending, however long it takes.
         append_one(&opened.log, records(seq + 1..=seq + 1), Durability::Buffered).wait().unwrap();

@@ -153,7 +153,7 @@ fn cases() -> Vec<Case> {
         case(Plant::FreezeNotObserved, 0, &["S6"], {
             late_wal(vec![(15_000, Fault::FreezeUnobserved { member: B, for_ms: 9_950 })])
         }),
-        case(Plant::TimelineIgnored, 0, &["S6"], longer_but_older()),
+        case(Plant::TimelineIgnored, 1, &["S6"], longer_but_older()),
         case(Plant::DivergedFollows, 0, &["E3"], {
             let timings = Timings { promote_ms: 5_000, ..Timings::default() };
             let s = scenario(three(), vec![promotion(PromotionFault::ReportLost), dark(20_000)]);

@@ -29,6 +29,7 @@ fn binds(effect: &Effect) -> bool {
             Message::VoteGranted(_)
                 | Message::PauseAgreed(_)
                 | Message::RosterAccepted { .. }
+                | Message::RosterAgreed { .. }
                 | Message::ConfirmedDown { .. }
                 | Message::LeaseReleased { .. }
         ),

@@ -126,6 +126,7 @@ pub fn urgency(event: &Event) -> Urgency {
         | Decision::PrimaryAnnounced(_)
         | Decision::AnnouncementAdopted(_)
         | Decision::FollowOrdered { .. }
+        | Decision::FollowRefused { .. }
         | Decision::CatchUpOrdered { .. }
         | Decision::LineageConfirmed(_)
         | Decision::RoleFailed { .. } => Urgency::Durable,

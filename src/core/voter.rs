@@ -344,11 +344,13 @@ impl Voter {
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
         let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
-        if adoption && l.before_rosters() && !self.nobody_remembers() {
+        // E10, S8: the operator vouches for who can't be heard, not against who remembers.
+        let untouched = self.nobody_remembers(ask.kind == CandidacyKind::OperatorAdoption);
+        if adoption && l.before_rosters() && !untouched {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
         // An adoption brings the roster along.
-        let brings_roster = adoption && ask.roster.is_some() && self.nobody_remembers();
+        let brings_roster = adoption && ask.roster.is_some() && untouched;
         if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
@@ -459,14 +461,16 @@ impl Voter {
     }
 
     /// S8: a log without a roster may be a new one or one that took the place of a lost one: nothing tells
-    /// them apart. So it takes part in an adoption only if every member is heard, could vote and knows of no
-    /// history: then nobody is left who remembers one, nor anybody whom a forgotten promise binds.
-    fn nobody_remembers(&self) -> bool {
+    /// them apart. So it takes part in an adoption only if every member is heard (or, `vouched`, the operator
+    /// answers for those that are not), could vote and knows of no history: then nobody is left who remembers
+    /// one, nor anybody whom a forgotten promise binds.
+    fn nobody_remembers(&self, vouched: bool) -> bool {
         let l = &self.ledger;
-        let none = |m| {
-            l.heartbeat(m).is_some_and(|h| {
+        let none = |m| match l.heartbeat(m) {
+            None => vouched,
+            Some(h) => {
                 h.announced.is_none() && h.roster_number == 0 && (h.able.is_ok() || !l.settings.votes(m))
-            })
+            }
         };
         l.roster.number == 0 && l.history.is_empty() && !l.forgetful && l.settings.others().all(none)
     }

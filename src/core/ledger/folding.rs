@@ -288,8 +288,12 @@ impl Ledger {
             Decision::LeaseExtended { term, until } => {
                 self.lease = Some(Lease { term: *term, until: *until });
             }
-            // It wrote, and this log does not know as whose primary.
-            Decision::FenceOrdered { why: FenceReason::NoLease, .. } if self.lineage.is_none() => {
+            // It wrote, and this log does not know as whose primary, or it is another's time: promoted by hand, it
+            // has a line of history of its own, whose timeline number may be the winner's (E3).
+            Decision::FenceOrdered { why: FenceReason::NoLease, .. }
+                if self.lineage.is_none()
+                    || self.revision >= 2 && self.announced().is_some_and(|a| a.primary != self.me()) =>
+            {
                 self.strayed = true;
             }
             Decision::LeaseReleased { term, last_number } => {
