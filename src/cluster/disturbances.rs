@@ -71,11 +71,14 @@ impl World {
         }
     }
 
-    /// A flapping link changes over, until its end finds it mended.
+    /// A flapping link changes over, until its end finds it mended. It undoes its own cut only: another fault
+    /// may hold the same link cut meanwhile.
     pub(super) fn flap(&mut self, i: usize, one: MemberId, other: MemberId, every_ms: u64) {
-        let ends = self.scenario.faults.get(i).map(|f| self.scenario.fault_end(f.at_ms, f.fault.length_ms()));
-        let over = ends.is_none_or(|end| self.now() >= end);
-        let was_cut = !self.network.reaches(one, other);
+        let Some(timed) = self.scenario.faults.get(i) else { return };
+        let began = SimNanos::from_millis(timed.at_ms);
+        let over = self.now() >= self.scenario.fault_end(timed.at_ms, timed.fault.length_ms());
+        let changes = self.now().since(began).0 / Nanos::from_millis(every_ms.max(1)).0;
+        let was_cut = changes % 2 == 1;
         if over && !was_cut {
             return;
         }

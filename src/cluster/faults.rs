@@ -38,8 +38,9 @@ impl World {
             }
             Fault::FreezePostgres { member, for_ms } => {
                 let until = ends(self, for_ms);
+                // Stopped twice, it goes on when the longer stop ends: what it had to do waits for that.
                 if let Some(p) = self.node_mut(member).postgres.as_mut() {
-                    p.frozen_until = until;
+                    p.frozen_until = until.max(p.frozen_until);
                 }
                 self.queue.at(until, Event::Thaw(member));
             }
@@ -69,8 +70,8 @@ impl World {
             Fault::FreezeDaemon { member, for_ms } => {
                 let until = ends(self, for_ms);
                 if let Some(d) = self.node_mut(member).daemon.as_mut() {
-                    d.frozen_until = until;
-                    d.thawed_at = until;
+                    d.frozen_until = until.max(d.frozen_until);
+                    d.thawed_at = d.frozen_until;
                 }
             }
             Fault::KillGuard { member } => self.kill_guard(member),
@@ -78,8 +79,8 @@ impl World {
             Fault::FreezeHost { member, for_ms } => {
                 let until = ends(self, for_ms);
                 let node = self.node_mut(member);
-                node.frozen_until = until;
-                node.thawed_at = until;
+                node.frozen_until = until.max(node.frozen_until);
+                node.thawed_at = node.frozen_until;
                 self.queue.at(until, Event::Thaw(member));
                 self.queue.at(now, Event::LinkIdle(member, member));
             }

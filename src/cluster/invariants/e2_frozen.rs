@@ -31,10 +31,12 @@ pub(super) struct StaysFrozen {
 }
 
 /// The receiver that runs against the member's promise, and until when its daemon was last unable to do something
-/// about it.
-fn streams(node: &Node) -> Option<(Run, SimNanos)> {
+/// about it: it is not let in, or is answered too late.
+fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
     node.ledger().filter(|l| l.freeze.is_some() && l.tenure.is_none() && !l.log_stalled)?;
     let p = node.postgres.as_ref().filter(|p| p.process == Process::Up && p.in_recovery)?;
+    let (slower_by, slow_until) = node.slow_answers;
+    let unanswered_until = if slower_by >= probe_deadline { slow_until } else { SimNanos(0) };
     let unable = [
         node.frozen_until,
         node.daemon_frozen_until(),
@@ -43,6 +45,8 @@ fn streams(node: &Node) -> Option<(Run, SimNanos)> {
         node.freeze_unseen_until,
         p.frozen_until,
         p.crowded_until,
+        p.locked_until,
+        unanswered_until,
     ];
     Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }
@@ -61,9 +65,10 @@ impl Invariant for StaysFrozen {
         {
             self.catching_up.insert(*member, now);
         }
+        let probe_deadline = Nanos::from_millis(world.scenario.timings.probe_ms);
         for node in &world.nodes {
             let by_order = self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
-            let Some((receiver, unable_until)) = streams(node).filter(|_| !by_order) else {
+            let Some((receiver, unable_until)) = streams(node, probe_deadline).filter(|_| !by_order) else {
                 self.stretches.remove(&node.id);
                 continue;
             };
