@@ -291,6 +291,7 @@ impl World {
             connected: vec![None; node.settings.members.len()],
             frozen_until: SimNanos(0),
             thawed_at: SimNanos(0),
+            sender_told: None,
         });
         let start = ProcessStart {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -170,8 +170,21 @@ impl World {
         // D4: a prober that stood still while its probe was out says so.
         let stalled = if thawed > started { now.since(started) } else { Nanos(0) };
         let took = now.since(started);
+        if target == id && matches!(report, ProbeReport::Answered(a) if a.receiver) {
+            self.tell_sender(id);
+        }
         let observed = Observation::ProbeCompleted { target, kind, report, took, stalled };
         self.observe(id, Actor::HeartbeatProber, observed);
+    }
+
+    /// The prober tells whom the WAL receiver streams from, when that changes (`pg_stat_wal_receiver`).
+    fn tell_sender(&mut self, id: MemberId) {
+        let node = self.node_mut(id);
+        let sender = node.postgres.as_ref().and_then(|p| p.receiver.map(|r| (p.run, r.source)));
+        let (Some(daemon), Some((run, source))) = (node.daemon.as_mut(), sender) else { return };
+        if daemon.sender_told.replace((run, source)) != Some((run, source)) {
+            self.observe(id, Actor::HeartbeatProber, Observation::ReceiverSeen { from: Some(source) });
+        }
     }
 
     // ---- messages ---------------------------------------------------------------------------

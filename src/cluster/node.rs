@@ -44,6 +44,8 @@ pub struct Daemon {
     pub frozen_until: SimNanos,
     /// The instant before which it was frozen last: probes that span it are stalled (D4).
     pub thawed_at: SimNanos,
+    /// Whose PostgreSQL the WAL receiver was last told to stream from, in which run.
+    pub sender_told: Option<(Run, MemberId)>,
 }
 
 /// The log of a member, as its disk holds it.

@@ -170,6 +170,9 @@ pub enum Fault {
     SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
+    /// The operator names a primary, and vouches for what he has looked at: that nothing is left of the others'.
+    /// He does not where a process is left, or a host frozen.
+    AdoptVouched { at: MemberId, member: MemberId },
     /// The daemon reads a configuration with another `lease.duration`.
     Reload { member: MemberId, lease_ms: u64 },
     /// Every deadline of the daemon fires early, in time, and once more.
@@ -355,6 +358,7 @@ impl Fault {
             | Self::LoseLog { .. }
             | Self::RollBackLog { .. }
             | Self::Adopt { .. }
+            | Self::AdoptVouched { .. }
             | Self::Reload { .. }
             | Self::WallStep { .. }
             | Self::ReceiverDies { .. }

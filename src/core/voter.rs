@@ -258,6 +258,12 @@ impl Voter {
         let l = &self.ledger;
         let Some(freeze) = l.freeze.as_ref().filter(|_| !self.freezing && !self.catching_up) else { return };
         let Some(answer) = l.answer().filter(|a| a.in_recovery && l.tenure.is_none()) else { return };
+        // It may be attached to a winner of that term or above, and is: by the operator, who set it up anew.
+        let follows = |a: &&crate::events::Announcement| a.term >= freeze.term && a.primary != l.me();
+        let winner = l.announced().filter(|a| l.revision >= 3 && !l.verdict.is_down() && follows(a));
+        if winner.is_some_and(|w| !answer.receiver || l.sender() == Some(w.primary)) {
+            return;
+        }
         let still = freeze.outcome.as_ref().is_some_and(|o| o.frozen().is_some())
             && self.frozen_in == Some(answer.postmaster_started)
             && !answer.receiver;
@@ -343,9 +349,10 @@ impl Voter {
             }
             return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
         }
-        let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
+        let by_name = ask.kind.is_by_name();
+        let adoption = ask.kind == CandidacyKind::FirstAdoption || by_name;
         // E10, S8: the operator vouches for who can't be heard, not against who remembers.
-        let untouched = self.nobody_remembers(ask.kind == CandidacyKind::OperatorAdoption);
+        let untouched = self.nobody_remembers(by_name);
         if adoption && l.before_rosters() && !untouched {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
@@ -357,11 +364,13 @@ impl Voter {
         if l.system_id().is_some_and(|id| id != ask.system_id) {
             return Ballot::Refuse(Refusal::OtherSystem);
         }
-        // The operator's word ends a pause whose primary can't end it (M3).
-        let by_name = ask.kind == CandidacyKind::OperatorAdoption;
+        // The operator's word ends a pause whose primary can't end it, if he vouches for that one (M3). Before
+        // revision 3 it did so alone.
+        let ends_pause = ask.kind == CandidacyKind::OperatorVouched
+            || by_name && (l.revision < 3 || planted(Plant::NamedWhilePaused));
         let waived = |why: &Refusal| match why {
             Refusal::NotRegistered => brings_roster,
-            Refusal::Paused => by_name,
+            Refusal::Paused => ends_pause,
             _ => false,
         };
         if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
@@ -372,7 +381,9 @@ impl Voter {
                 Ballot::Grant { own: None, loss_bytes: 0 }
             }
             CandidacyKind::FirstAdoption => Ballot::Refuse(Refusal::HistoryExists),
-            CandidacyKind::OperatorAdoption => self.ballot_for_named(from, ask),
+            CandidacyKind::OperatorAdoption | CandidacyKind::OperatorVouched => {
+                self.ballot_for_named(from, ask)
+            }
             CandidacyKind::Incumbent => self.ballot_for_incumbent(from, ask),
             CandidacyKind::Failover => self.ballot_for_failover(ask),
         }

@@ -123,14 +123,14 @@ impl Machine for Witness {
             Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
                 out.push(self.heartbeat());
             }
-            Event::Observed(Observation::OperatorRequested(OperatorRequest::Adopt { member }))
-                if *member != self.ledger.me() =>
-            {
+            Event::Observed(Observation::OperatorRequested(
+                asked @ (OperatorRequest::Adopt { member } | OperatorRequest::AdoptVouched { member }),
+            )) if *member != self.ledger.me() => {
                 let connected = self.ledger.peer(*member).is_some_and(|p| p.connected);
-                out.push(Event::Decided(if connected {
-                    Decision::AdoptionForwarded { to: *member }
-                } else {
-                    Decision::AdoptionRefused { why: Refusal::NotRegistered }
+                out.push(Event::Decided(match asked {
+                    _ if !connected => Decision::AdoptionRefused { why: Refusal::NotRegistered },
+                    OperatorRequest::AdoptVouched { .. } => Decision::VouchForwarded { to: *member },
+                    _ => Decision::AdoptionForwarded { to: *member },
                 }));
             }
             Event::Observed(Observation::MessageReceived { from, message, .. }) => match message {

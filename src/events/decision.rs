@@ -432,4 +432,9 @@ pub enum Decision {
     },
     /// Ask every voter to renew the lease of an announced tenure (L5).
     RenewalRequested(LeaseAsk),
+    /// Pass the operator's wish on, with his word that nothing is left of the paused primary (M3).
+    VouchForwarded {
+        /// To whom.
+        to: MemberId,
+    },
 }

@@ -99,6 +99,16 @@ pub enum CandidacyKind {
     FirstAdoption,
     /// The operator named a running primary (E10).
     OperatorAdoption,
+    /// The operator named a primary, and vouches that nothing is left of the paused one (M3).
+    OperatorVouched,
+}
+
+impl CandidacyKind {
+    /// Returns whether the operator named the candidate.
+    #[must_use]
+    pub const fn is_by_name(self) -> bool {
+        matches!(self, Self::OperatorAdoption | Self::OperatorVouched)
+    }
 }
 
 /// A candidate's request for a vote.
@@ -236,4 +246,6 @@ pub enum Message {
         /// The highest term voted in.
         voted: Term,
     },
+    /// The operator asks you to stand, and vouches that nothing is left of the paused primary (M3).
+    AdoptionVouched,
 }

@@ -157,6 +157,7 @@ fn observed_term(observation: &Observation) -> Option<Term> {
         | Observation::DeadlinePassed(_)
         | Observation::ProbeCompleted { .. }
         | Observation::ReceiverEnded
+        | Observation::ReceiverSeen { .. }
         | Observation::PostmasterSeen { .. }
         | Observation::PostmasterGone { .. }
         | Observation::PeerConnected { .. }
@@ -197,7 +198,8 @@ fn heard_term(message: &Message) -> Option<Term> {
         | Message::RosterProposed(_)
         | Message::RosterAccepted { .. }
         | Message::RosterAgreed { .. }
-        | Message::AdoptionRequested => None,
+        | Message::AdoptionRequested
+        | Message::AdoptionVouched => None,
     }
 }
 
@@ -250,6 +252,7 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::ElectionPlanned { .. }
         | Decision::CandidacyWithheld { .. }
         | Decision::AdoptionForwarded { .. }
+        | Decision::VouchForwarded { .. }
         | Decision::RosterShared { .. }
         | Decision::HistoryShared { .. }
         | Decision::AdoptionRefused { .. }

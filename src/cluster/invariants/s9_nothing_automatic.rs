@@ -25,7 +25,8 @@ impl Invariant for NothingAutomatic {
             }
             Decision::DownConfirmed { .. } => self.0 = self.0.filter(|p| p.primary != *member),
             Decision::ElectionWon { kind, term, .. } if replaces(*kind) => {
-                let named = world.scenario.faults.iter().any(|f| matches!(f.fault, Fault::Adopt { .. }));
+                let by_name = |f: &Fault| matches!(f, Fault::Adopt { .. } | Fault::AdoptVouched { .. });
+                let named = world.scenario.faults.iter().any(|f| by_name(&f.fault));
                 let settings = &world.node(*member).settings;
                 if !named && (!settings.automatic || settings.priority == 0) {
                     return Err(format!("member {} may not be promoted, and won term {term}", member.0));

@@ -54,6 +54,7 @@ impl Ledger {
                 self.local.sealed = *sealed;
                 self.local.answer = None;
                 self.local.receiver_ran_in = None;
+                self.local.sender = None;
             }
             Observation::ReceiverEnded => {
                 if let Some(a) = &mut self.local.answer {
@@ -61,6 +62,7 @@ impl Ledger {
                     a.receiver = false;
                 }
             }
+            Observation::ReceiverSeen { from } => self.local.sender = *from,
             Observation::MessageReceived { from, message, .. } => self.hear(*from, message),
             Observation::PeerConnected { member, process } => {
                 if let Some(p) = self.peers.get_mut(usize::from(member.0)) {
@@ -315,11 +317,14 @@ impl Ledger {
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
-            Decision::FollowOrdered { term, .. }
+            Decision::FollowOrdered { term, .. } => {
+                self.attached = Some(*term);
                 // Attaching to a winner of its term or above ends a freeze promise (E2).
-                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) => {
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
                     self.freeze = None;
                 }
+            }
+            Decision::CatchUpOrdered { .. } => self.attached = None,
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.strayed = false;

@@ -18,7 +18,7 @@ impl Hash for Ledger {
         (&self.voted, &self.freeze, self.term_frozen).hash(state);
         (&self.promise, self.released, self.promise_longest, self.silent_until).hash(state);
         (&self.paused, &self.pause_confirmed, &self.resumed).hash(state);
-        (&self.lineage, self.strayed).hash(state);
+        (&self.lineage, self.attached, self.strayed).hash(state);
         (&self.promotion_ordered, &self.promotion_failed_at).hash(state);
         (&self.tenure, &self.lease).hash(state);
         self.local.hash(state);

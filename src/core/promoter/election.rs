@@ -36,7 +36,12 @@ impl Promoter {
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
                 if *member == self.ledger.me() =>
             {
-                self.name_it();
+                self.name_it(false);
+            }
+            Observation::OperatorRequested(OperatorRequest::AdoptVouched { member })
+                if *member == self.ledger.me() =>
+            {
+                self.name_it(true);
             }
             Observation::DeadlinePassed(Deadline::ElectionDue) => {
                 if matches!(self.phase, Phase::CatchingUp { ends_at } if now >= ends_at) {
@@ -98,13 +103,17 @@ impl Promoter {
                 self.preferred = true;
                 self.retry_at = now;
             }
-            (Message::AdoptionRequested, _) => self.name_it(),
+            (Message::AdoptionRequested, _) => self.name_it(false),
+            (Message::AdoptionVouched, _) => self.name_it(true),
             _ => {}
         }
     }
 
     /// The operator's word counts for the election at hand, not for one in weeks.
-    fn name_it(&mut self) {
+    fn name_it(&mut self, vouched: bool) {
+        if !vouched && self.pause_forbids_naming() {
+            return;
+        }
         self.named = self.ledger.verdict.is_down() || self.ledger.announced().is_none();
     }
 
@@ -258,7 +267,12 @@ impl Promoter {
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
                 if *member == self.ledger.me() =>
             {
-                self.adopt_by_name(out);
+                self.adopt_by_name(CandidacyKind::OperatorAdoption, out);
+            }
+            Observation::OperatorRequested(OperatorRequest::AdoptVouched { member })
+                if *member == self.ledger.me() =>
+            {
+                self.adopt_by_name(CandidacyKind::OperatorVouched, out);
             }
             Observation::PeerDisconnected { .. } => {
                 self.plan_when_answered(out);
@@ -271,7 +285,8 @@ impl Promoter {
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
                 Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.plan_anew(out),
-                Message::AdoptionRequested => self.adopt_by_name(out),
+                Message::AdoptionRequested => self.adopt_by_name(CandidacyKind::OperatorAdoption, out),
+                Message::AdoptionVouched => self.adopt_by_name(CandidacyKind::OperatorVouched, out),
                 _ => {}
             },
             _ => {}

@@ -131,6 +131,12 @@ pub struct Promoter {
     pausing: Option<Pausing>,
     proposal: Option<Proposal>,
     following: Option<Following>,
+    /// Whether a freeze was ordered and has not ended yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    freezing: bool,
+    /// Since when the local standby has no WAL receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unattached_since: Option<BootNanos>,
     /// The operator named this member: it may stand though manual or of priority 0.
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
@@ -160,6 +166,8 @@ impl Promoter {
             pausing: None,
             proposal: None,
             following: None,
+            freezing: false,
+            unattached_since: None,
             named: false,
             accepts_loss: false,
             preferred: false,
@@ -247,6 +255,8 @@ impl Promoter {
         self.pausing = None;
         self.proposal = None;
         self.following = None;
+        self.freezing = false;
+        self.unattached_since = None;
         self.named = false;
         self.accepts_loss = false;
         self.preferred = false;

@@ -249,6 +249,15 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             "adoption forwarded",
             format!("{me} passes the operator's wish on to {}", w.name(*to)),
         ),
+        Decision::VouchForwarded { to } => told(
+            Level::Info,
+            "adoption forwarded",
+            format!(
+                "{me} passes the operator's wish on to {}, and his word that nothing is left of the paused \
+                 primary",
+                w.name(*to)
+            ),
+        ),
         Decision::ResumeRepeated { to, pause } => told(
             Level::Info,
             "resume repeated",

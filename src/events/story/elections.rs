@@ -40,6 +40,9 @@ pub(super) fn voted(
     let down = match kind {
         Some(CandidacyKind::FirstAdoption) => "all members agree on the first primary".to_owned(),
         Some(CandidacyKind::OperatorAdoption) => format!("the operator named {name}"),
+        Some(CandidacyKind::OperatorVouched) => {
+            format!("the operator named {name}, and vouches that nothing is left of the paused primary")
+        }
         Some(CandidacyKind::Incumbent) => format!("{name} holds the lease and stands above a higher term"),
         Some(CandidacyKind::Failover) | None => held(scene, me, verdict),
     };
@@ -226,9 +229,13 @@ pub(super) fn won(
         (CandidacyKind::Failover, None) => {
             "; how much the old primary had written last is not known".to_owned()
         }
-        (CandidacyKind::Incumbent | CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption, _) => {
-            String::new()
-        }
+        (
+            CandidacyKind::Incumbent
+            | CandidacyKind::FirstAdoption
+            | CandidacyKind::OperatorAdoption
+            | CandidacyKind::OperatorVouched,
+            _,
+        ) => String::new(),
     };
     let text = format!(
         "{me} won term {term}: {} of {} voters voted for it ({}); its lease stands for {}{loss}",
