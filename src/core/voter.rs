@@ -429,7 +429,10 @@ impl Machine for Voter {
                 self.freezing = false;
                 self.catching_up = false;
             }
-            Event::Decided(Decision::CatchUpOrdered { .. }) => self.catching_up = true,
+            Event::Decided(Decision::CatchUpOrdered { .. }) => {
+                self.freezing = false;
+                self.catching_up = true;
+            }
             // The hand does one thing after the other: what it begins ends what was under way.
             Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
                 self.freezing = false;

@@ -265,6 +265,12 @@ impl Ledger {
                     f.outcome = None;
                 }
             }
+            // E2: the receiver runs again, so where it stood still counts no more.
+            Decision::CatchUpOrdered { .. } if self.revision >= 3 => {
+                if let Some(f) = &mut self.freeze {
+                    f.outcome = None;
+                }
+            }
             Decision::VoteGranted { candidate, ask, until, .. } => {
                 self.voted = Some(Vote { candidate: *candidate, ask: *ask });
                 self.promise =

@@ -138,7 +138,8 @@ impl Voter {
         }
         match l.freeze.as_ref().filter(|f| f.term == ask.ask.term) {
             None => Ballot::Freeze,
-            // This process did not order it yet: the daemon was restarted since the promise.
+            // This process did not order it since the daemon was restarted, or since it began to stream what
+            // it lacks (E7): that ends with the next freeze.
             Some(f) if f.outcome.is_none() && !self.freezing => Ballot::Freeze,
             Some(f) => match &f.outcome {
                 None | Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
