@@ -82,8 +82,12 @@ impl Ledger {
             }
             Observation::FreezeCompleted { term, outcome } => {
                 let mut outcome = outcome.clone();
-                if let FreezeOutcome::Frozen { settled, .. } | FreezeOutcome::FrozenOn { settled, .. } =
-                    &mut outcome
+                if outcome.frozen().is_some_and(|f| f.received == Some(false)) {
+                    self.local.receiver_ran_in = None;
+                }
+                if let FreezeOutcome::Frozen { settled, .. }
+                | FreezeOutcome::FrozenOn { settled, .. }
+                | FreezeOutcome::FrozenAt { settled, .. } = &mut outcome
                 {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
                     *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
@@ -181,6 +185,10 @@ impl Ledger {
             self.local.last_started = answer.postmaster_started;
             if answer.receiver {
                 self.local.receiver_ran_in = Some(answer.postmaster_started);
+            } else if self.revision >= 3 && answer.in_recovery && answer.received.is_none() {
+                // E4: a backend crashed, and shared memory was made anew under the same postmaster: replay climbs
+                // again from the last restart point.
+                self.local.receiver_ran_in = None;
             }
             if !answer.in_recovery {
                 self.local.sealed = false;

@@ -150,7 +150,8 @@ impl Voter {
                 Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
                 Some(
                     FreezeOutcome::Frozen { lsn, settled, system_id }
-                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. },
+                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. }
+                    | FreezeOutcome::FrozenAt { lsn, settled, system_id, .. },
                 ) => {
                     let foreign = l.system_id().is_some_and(|id| id != *system_id);
                     match *lsn {
