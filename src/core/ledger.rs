@@ -426,25 +426,25 @@ impl Ledger {
     /// # Errors
     /// The first reason why not.
     pub fn ability(&self) -> Ability {
-        if !self.settings.votes(self.me()) {
-            return Err(Refusal::NoVoter);
-        }
-        if !self.registered() {
-            return Err(Refusal::NotRegistered);
-        }
-        if self.log_stalled {
-            return Err(Refusal::LogStalled);
-        }
-        if self.quarantined {
-            return Err(Refusal::Quarantined);
-        }
-        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
-            return Err(Refusal::Paused);
-        }
-        if self.silence_left() > Nanos(0) {
-            return Err(Refusal::SilentAfterRestart { left: self.silence_left() });
-        }
-        Ok(())
+        self.ability_but(|_| false)
+    }
+
+    /// As [`Ledger::ability`], some reasons waived: each hides none that comes behind it.
+    ///
+    /// # Errors
+    /// The first reason that is not waived.
+    pub fn ability_but(&self, waived: impl Fn(&Refusal) -> bool) -> Ability {
+        let silent = self.silence_left() > Nanos(0);
+        let reasons = [
+            (!self.settings.votes(self.me()), Refusal::NoVoter),
+            (!self.registered(), Refusal::NotRegistered),
+            (self.log_stalled, Refusal::LogStalled),
+            (self.quarantined, Refusal::Quarantined),
+            (self.paused.is_some() && !planted(Plant::VotesWhilePaused), Refusal::Paused),
+            (silent, Refusal::SilentAfterRestart { left: self.silence_left() }),
+        ];
+        let first = reasons.into_iter().find(|(holds, why)| *holds && !waived(why));
+        first.map_or(Ok(()), |(_, why)| Err(why))
     }
 
     /// Returns the local PostgreSQL's answer, if it is up.

@@ -174,11 +174,9 @@ impl Voter {
     ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
-        match l.ability() {
-            Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
-            Err(why) if waived(&why) => {}
-            Err(why) => return Some(why),
-            Ok(()) => {}
+        let silent = |why: &Refusal| matches!(why, Refusal::SilentAfterRestart { .. });
+        if let Err(why) = l.ability_but(|why| promised_to_it && silent(why) || waived(why)) {
+            return Some(why);
         }
         if !l.heard_from(candidate) {
             return Some(Refusal::NotHeardYet);
@@ -209,14 +207,18 @@ impl Voter {
     }
 
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
-        // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
-        // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter)).or_else(
-            || {
-                let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
-                sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
-            },
-        )
+        // A freeze needs no vote: a member without one may stand, and its WAL counts. What it may have forgotten
+        // bound nobody.
+        let without_vote = !self.ledger.settings.votes(self.ledger.me());
+        let of_votes = |why: &Refusal| {
+            let forgot = matches!(why, Refusal::NotRegistered | Refusal::SilentAfterRestart { .. });
+            without_vote && (forgot || *why == Refusal::NoVoter)
+        };
+        // Visibility is a veto of the voter who sees (E1).
+        self.refuses_term(candidate, term, roster_number, of_votes).or_else(|| {
+            let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
+            sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
+        })
     }
 
     fn freeze_for(&self, to: MemberId, term: Term, nonce: u64, roster_number: u32, out: &mut Vec<Event>) {

@@ -47,13 +47,7 @@ impl Voter {
     fn ballot(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
         if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
-            // The reply was lost: the same vote again, unless the promise went to a later holder since.
-            if l.promise.is_none_or(|p| p.holder == from && p.term == ask.ask.term)
-                || planted(Plant::RepeatedVoteTakesPromise)
-            {
-                return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
-            }
-            return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
+            return self.ballot_again(from, ask);
         }
         let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
         // E10, S8: the operator vouches for who can't be heard, not against who remembers.
@@ -88,6 +82,27 @@ impl Voter {
             CandidacyKind::Incumbent => self.ballot_for_incumbent(from, ask),
             CandidacyKind::Failover => self.ballot_for_failover(ask),
         }
+    }
+
+    /// The reply was lost: the same vote again, unless the promise went to a later holder since, or ended with
+    /// its candidacy or tenure (L8), or this member binds itself to nobody by now.
+    fn ballot_again(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
+        let l = &self.ledger;
+        let by_name = ask.kind == CandidacyKind::OperatorAdoption;
+        let stops = |why: &Refusal| match why {
+            Refusal::LogStalled | Refusal::Quarantined => true,
+            Refusal::Paused => !by_name,
+            _ => false,
+        };
+        if let Err(why) = l.ability_but(|why| !stops(why)) {
+            return Ballot::Refuse(why);
+        }
+        if l.promise.is_some_and(|p| p.holder == from && p.term == ask.ask.term)
+            || planted(Plant::RepeatedVoteTakesPromise)
+        {
+            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+        }
+        Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from })
     }
 
     /// E10: the operator's word replaces the comparison of positions, not the veto of who sees.
