@@ -260,6 +260,9 @@ impl Promoter {
             {
                 self.adopt_by_name(out);
             }
+            Observation::SettingsChanged { .. } => {
+                self.abandon_if_forbidden(out);
+            }
             Observation::PeerDisconnected { .. } => {
                 self.plan_when_answered(out);
                 self.ask_for_votes(out);
@@ -348,6 +351,18 @@ impl Promoter {
         }
     }
 
+    /// S9: a failover ends with the operator's word against it, or a pause. Returns whether it did.
+    fn abandon_if_forbidden(&self, out: &mut Vec<Event>) -> bool {
+        let term = match &self.phase {
+            Phase::Freezing { term, .. } => *term,
+            Phase::Standing { ask, kind: CandidacyKind::Failover, .. } => ask.term,
+            _ => return false,
+        };
+        let Some(why) = self.forbidden() else { return false };
+        self.abandon(Some(term), NoElection::NotElectable(why), out);
+        true
+    }
+
     // ---- freeze and votes (E2, E6, E7) ----------------------------------------------------
 
     /// The highest term that testimonies told of.
@@ -384,6 +399,9 @@ impl Promoter {
         let Phase::Freezing { term, ends_at, answers } = &self.phase else { return };
         if let Some(FreezeAnswer::Refused(why)) = answers.get(&self.ledger.me()) {
             return self.abandon_refused(*term, *why, out);
+        }
+        if self.abandon_if_forbidden(out) {
+            return;
         }
         // Its vote was cast on where it stands: it must not get further, nor compete with whom it voted for.
         if let Some(v) = self.vote_for_another(*term) {
@@ -481,6 +499,9 @@ impl Promoter {
         }
         let voters: Vec<MemberId> = granted.iter().copied().filter(|m| self.settings().votes(*m)).collect();
         if voters.len() < self.ledger.quorum().needed() {
+            return;
+        }
+        if self.abandon_if_forbidden(out) {
             return;
         }
         let until = self.granted_until().unwrap_or_else(|| Self::counts_until(ask));
