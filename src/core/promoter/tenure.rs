@@ -321,7 +321,9 @@ impl Promoter {
         let others_have = || {
             self.settings().others().any(|m| self.ledger.heartbeat(m).is_some_and(|h| h.announced.is_some()))
         };
-        let has_history = self.ledger.announced_term().0 > 0 || self.ledger.tenure.is_some() || others_have();
+        // A log that may have forgotten may have forgotten that (S8).
+        let l = &self.ledger;
+        let has_history = l.announced_term().0 > 0 || l.tenure.is_some() || l.forgetful || others_have();
         if !self.ledger.is_writable() || !has_history || self.fence_blocked() || !self.ledger.leases() {
             return;
         }
