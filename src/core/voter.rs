@@ -5,8 +5,8 @@ mod ballots;
 
 use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
 use crate::events::{
-    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
-    PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
+    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
+    Observation, PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Voter {
     frozen_in: Option<i64>,
     /// The missing WAL is being streamed (E7): the receiver may run meanwhile.
     catching_up: bool,
+    /// The process before found this log rolled back, and ended before it was given another incarnation (M1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    renewal_owed: bool,
 }
 
 /// A request to freeze.
@@ -54,6 +57,7 @@ impl Voter {
             freezing: false,
             frozen_in: None,
             catching_up: false,
+            renewal_owed: false,
         }
     }
 
@@ -385,15 +389,16 @@ impl Voter {
         }
     }
 
-    /// M1: peers remember how far this log was flushed.
+    /// M1: peers remember how far this log was flushed. What was found once is found again until the log has
+    /// another incarnation: under the old one nobody registers it.
     fn look_for_rollback(&self, peer: MemberId, h: &crate::events::Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
-        if !l.forgetful
+        let found = !l.forgetful
             && !self.flush_unknown
             && mark.incarnation == l.process.incarnation
-            && mark.seq > l.flushed
-        {
+            && mark.seq > l.flushed;
+        if found || self.renewal_owed {
             out.push(Event::Decided(Decision::RollbackDetected {
                 peer,
                 remembered: mark.seq,
@@ -414,7 +419,8 @@ impl Machine for Voter {
     fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);
         match &record.event {
-            Event::Observed(Observation::ProcessStarted(_)) => {
+            Event::Observed(Observation::ProcessStarted(start)) => {
+                self.renewal_owed = self.ledger.forgetful && start.log == LogFound::Intact;
                 self.pending = None;
                 self.refused_freeze = None;
                 self.stopping = false;
@@ -441,6 +447,7 @@ impl Machine for Voter {
                 self.catching_up = false;
             }
             Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Decided(Decision::RollbackDetected { .. }) => self.renewal_owed = false,
             Event::Decided(Decision::RoleFailed { role, .. }) => {
                 self.flush_unknown |= *role == crate::events::Actor::Voter.number();
             }
