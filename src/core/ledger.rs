@@ -185,6 +185,9 @@ pub struct Ledger {
     pub peers: Vec<Peer>,
     /// The furthest primary position heard, and in which term.
     pub primary_lsn: Option<(Term, Lsn)>,
+    /// What the local standby last said, also after its end: what may be lost with it (E7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_answer: Option<Answer>,
 }
 
 impl Ledger {
@@ -230,6 +233,7 @@ impl Ledger {
             local: Local::default(),
             peers: vec![Peer::default(); members],
             primary_lsn: None,
+            last_answer: None,
         }
     }
 
@@ -474,6 +478,13 @@ impl Ledger {
             return None;
         }
         let answer = self.answer()?;
+        Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
+    }
+
+    /// Returns where the local standby stood when it last answered this process, though nothing of it may run.
+    #[must_use]
+    pub fn last_position(&self) -> Option<Position> {
+        let answer = self.last_answer.filter(|_| !self.diverged())?;
         Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
     }
 

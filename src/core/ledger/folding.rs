@@ -146,6 +146,7 @@ impl Ledger {
         self.process = start.process;
         self.verdict = Verdict::Unknown;
         self.evidence = None;
+        self.last_answer = None;
         self.local = Local { last_started: self.local.last_started, ..Local::default() };
         // L4: grants are not flushed, so the log may not know the last one.
         self.revision = start.core_revision;
@@ -182,6 +183,7 @@ impl Ledger {
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
             self.local.answer = Some(answer);
+            self.last_answer = Some(answer).filter(|a| a.in_recovery);
             self.local.last_started = answer.postmaster_started;
             if answer.receiver {
                 self.local.receiver_ran_in = Some(answer.postmaster_started);

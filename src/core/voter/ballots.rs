@@ -161,7 +161,12 @@ impl Voter {
                     self.compare(position, ask.accepts_loss, l.rough_position())
                 }
                 None => Ballot::Wait,
-                Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
+                // E7: nobody can stream from what does not run, and it may not come back.
+                Some(FreezeOutcome::NothingRuns) => {
+                    let had = l.last_position().filter(|own| *own > position);
+                    let loss_bytes = had.map_or(0, |own| own.lsn.bytes_since(position.lsn));
+                    Ballot::Grant { own: None, loss_bytes }
+                }
                 Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
                 Some(
                     FreezeOutcome::Frozen { lsn, settled, system_id }
