@@ -121,6 +121,9 @@ impl Promoter {
 
     pub(super) fn election_decided(&mut self, decision: &Decision) {
         let me = self.ledger.me();
+        if let Decision::CandidacyOpened { term, .. } = decision {
+            self.opened = self.opened.max(*term);
+        }
         match decision {
             Decision::TestimonyRequested { number, .. } => {
                 let ends_at = self.after(self.settings().testimony_timeout);
@@ -377,7 +380,8 @@ impl Promoter {
     }
 
     pub(super) fn next_term(&self) -> Term {
-        let highest = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
+        let seen = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
+        let highest = seen.max(self.opened);
         Term(highest.0.saturating_add(1))
     }
 

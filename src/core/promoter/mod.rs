@@ -139,6 +139,21 @@ pub struct Promoter {
     preferred: bool,
     /// The reason that was last told for not standing.
     withheld: Option<Unelectable>,
+    /// A pause was confirmed for the end of this daemon, and the guard told to stand down: it is not armed
+    /// again, unless the daemon stays (L6).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+    /// The highest term that this member opened: it stands but once in a term, so that the end of a candidacy
+    /// is the end of that one (L8).
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    opened: Term,
+    /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_roster: Option<Roster>,
+}
+
+fn is_none_yet(term: &Term) -> bool {
+    *term == Term(0)
 }
 
 impl Promoter {
@@ -164,6 +179,9 @@ impl Promoter {
             accepts_loss: false,
             preferred: false,
             withheld: None,
+            leaving: false,
+            opened: Term(0),
+            asked_roster: None,
         }
     }
 
@@ -251,6 +269,7 @@ impl Promoter {
         self.accepts_loss = false;
         self.preferred = false;
         self.withheld = None;
+        self.leaving = false;
         // E11: a won election that was not announced goes on only with fresh grants of its own term.
         let unannounced = self.ledger.tenure.filter(|t| *t > self.ledger.announced_term());
         if let Some(term) = unannounced {

@@ -88,7 +88,7 @@ impl Promoter {
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
-        let term = Term(heard.0.saturating_add(1));
+        let term = Term(heard.max(self.opened).0.saturating_add(1));
         self.open_candidacy(term, CandidacyKind::Incumbent, out);
     }
 
@@ -96,7 +96,8 @@ impl Promoter {
         if matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption)
             && self.ledger.roster.number == 0
         {
-            out.push(decided(Decision::RosterCommitted(self.first_roster())));
+            let roster = self.asked_roster.clone().unwrap_or_else(|| self.first_roster());
+            out.push(decided(Decision::RosterCommitted(roster)));
         }
         if !self.ledger.leases() {
             self.act_on_win(term, out);

@@ -40,7 +40,12 @@ impl Promoter {
         self.roster_decided(decision);
         match decision {
             Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => self.number = ask.number,
-            Decision::VoteRequested(ask) => self.number = ask.ask.number,
+            Decision::VoteRequested(ask) => {
+                self.number = ask.ask.number;
+                self.asked_roster.clone_from(&ask.roster);
+            }
+            // L8: the votes' promises are no grants any more, nor is the own one.
+            Decision::CandidacyClosed { .. } => self.grants.fill(BootNanos(0)),
             Decision::TestimonyRequested { number, .. } => self.number = *number,
             Decision::LeaseGranted { to, ask, .. } if *to == me => self.count_grant(me, ask),
             Decision::VoteGranted { candidate, ask, .. } if *candidate == me => self.count_grant(me, ask),
@@ -73,9 +78,15 @@ impl Promoter {
             Decision::PauseConfirmed { .. } => {
                 if let Some(p) = &mut self.pausing {
                     p.confirmed = true;
+                    self.leaving = true;
                 }
             }
-            Decision::StopRefused { .. } | Decision::StopAllowed => self.pausing = None,
+            Decision::StopAllowed => self.pausing = None,
+            Decision::StopRefused { .. } => {
+                self.pausing = None;
+                self.leaving = false;
+            }
+            Decision::PauseEnded(pause) if pause.primary == me => self.leaving = false,
             _ => {}
         }
     }
@@ -211,6 +222,8 @@ impl Promoter {
             Decision::LeaseReleased { .. } if self.pausing.is_some() => {
                 out.push(decided(Decision::StopAllowed));
             }
+            // The daemon stays: what was granted meanwhile counts.
+            Decision::StopRefused { .. } => self.extend(out),
             Decision::VerdictChanged { .. } => self.give_in_to_quorum(out),
             Decision::RosterAccepted { to, .. } if *to == self.ledger.me() => self.commit_roster(out),
             Decision::AnnouncementAdopted(winner) => {
@@ -250,7 +263,8 @@ impl Promoter {
     }
 
     fn extend(&self, out: &mut Vec<Event>) {
-        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) else { return };
+        // L6: an extension arms the guard, which was told to stand down.
+        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.leaving) else { return };
         let Some(until) = self.granted_until() else { return };
         let held = self.ledger.lease.filter(|l| l.term == term).map_or(BootNanos(0), |l| l.until);
         if until > self.now() && (until > held || !self.extended) {
@@ -260,7 +274,7 @@ impl Promoter {
 
     /// A guard that outlived the last daemon holds the deadline that was granted to it (L6).
     fn take_over_guard(&self, armed: Option<(Term, BootNanos)>, out: &mut Vec<Event>) {
-        let Some((term, until)) = armed else { return };
+        let Some((term, until)) = armed.filter(|_| !self.leaving) else { return };
         let held = self.ledger.lease.map_or(BootNanos(0), |l| l.until);
         if self.ledger.tenure == Some(term) && until > held && until > self.now() && !self.fencing {
             out.push(decided(Decision::LeaseExtended { term, until }));
