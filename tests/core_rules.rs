@@ -223,6 +223,11 @@ fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
         resumed: None,
         lease_left: None,
     }));
+    a.hear(C, other.clone());
+    for _ in 0..3 {
+        a.now = a.now.plus_nanos(2 * SECOND);
+        a.renew();
+    }
     a.hear(C, other);
     let said = a.flushed();
     let proposed = said.iter().find_map(|d| match d {

@@ -8,7 +8,7 @@ mod promotion;
 mod roster;
 mod tenure;
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{BootNanos, Incarnation, Ledger, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
@@ -147,6 +147,9 @@ pub struct Promoter {
     /// is the end of that one (L8).
     #[serde(default, skip_serializing_if = "is_none_yet")]
     opened: Term,
+    /// Members whose log is not the registered one, and since when that is known (M1).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
     /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_roster: Option<Roster>,
@@ -181,6 +184,7 @@ impl Promoter {
             withheld: None,
             leaving: false,
             opened: Term(0),
+            strangers: BTreeMap::new(),
             asked_roster: None,
         }
     }
@@ -270,6 +274,7 @@ impl Promoter {
         self.preferred = false;
         self.withheld = None;
         self.leaving = false;
+        self.strangers.clear();
         // E11: a won election that was not announced goes on only with fresh grants of its own term.
         let unannounced = self.ledger.tenure.filter(|t| *t > self.ledger.announced_term());
         if let Some(term) = unannounced {
