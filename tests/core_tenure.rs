@@ -131,9 +131,7 @@ fn signs_of_life_are_bounded_whatever_comes_between() {
     assert!(!suspects(&probed(&mut c, sign)));
     // A new primary does not inherit it.
     c.now = c.now.plus_nanos(61 * SECOND);
-    let mut later = announcement(2, A, lineage(2, 2));
-    later.system_id = member_support::SYSTEM;
-    c.hear(A, Message::PrimaryAnnounced(later));
+    c.hear(A, Message::PrimaryAnnounced(announcement(2, A, lineage(2, 2))));
     assert!(!suspects(&probed(&mut c, sign)));
 }
 

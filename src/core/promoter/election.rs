@@ -122,7 +122,7 @@ impl Promoter {
     pub(super) fn election_decided(&mut self, decision: &Decision) {
         let me = self.ledger.me();
         if let Decision::CandidacyOpened { term, .. } = decision {
-            self.opened = self.opened.max(*term);
+            self.opened = self.opened.max(Some(*term));
         }
         match decision {
             Decision::TestimonyRequested { number, .. } => {
@@ -381,7 +381,7 @@ impl Promoter {
 
     pub(super) fn next_term(&self) -> Term {
         let seen = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
-        let highest = seen.max(self.opened);
+        let highest = seen.max(self.opened.unwrap_or_default());
         Term(highest.0.saturating_add(1))
     }
 

@@ -145,18 +145,14 @@ pub struct Promoter {
     leaving: bool,
     /// The highest term that this member opened: it stands but once in a term, so that the end of a candidacy
     /// is the end of that one (L8).
-    #[serde(default, skip_serializing_if = "is_none_yet")]
-    opened: Term,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<Term>,
     /// Members whose log is not the registered one, and since when that is known (M1).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
     /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_roster: Option<Roster>,
-}
-
-fn is_none_yet(term: &Term) -> bool {
-    *term == Term(0)
 }
 
 impl Promoter {
@@ -183,7 +179,7 @@ impl Promoter {
             preferred: false,
             withheld: None,
             leaving: false,
-            opened: Term(0),
+            opened: None,
             strangers: BTreeMap::new(),
             asked_roster: None,
         }

@@ -88,7 +88,7 @@ impl Promoter {
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
-        let term = Term(heard.max(self.opened).0.saturating_add(1));
+        let term = Term(heard.max(self.opened.unwrap_or_default()).0.saturating_add(1));
         self.open_candidacy(term, CandidacyKind::Incumbent, out);
     }
 
