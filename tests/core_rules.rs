@@ -4,7 +4,7 @@ use member_support::{
     A, B, C, Member, SECOND, SYSTEM, announcement, answer, ask, freezes, lineage, process, roster, vote_ask,
     voted,
 };
-use pgfo::core::{Incarnation, Lsn, Term, Timeline};
+use pgfo::core::{Incarnation, Lsn, MemberId, Term, Timeline};
 use pgfo::events::{
     Answer, Decision, FlushedMark, FreezeOutcome, GuardReport, Heartbeat, LogFound, Message, Observation,
     Refusal, Roster, Unelectable, Verdict,
