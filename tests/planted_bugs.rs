@@ -49,6 +49,12 @@ fn dark(at: u64) -> (u64, Fault) {
     (at, Fault::KillHost { member: A, for_ms: 40_000 })
 }
 
+/// A scenario that once broke without any bug planted.
+fn kept(name: &str) -> Scenario {
+    let path = format!("{}/tests/scenarios/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 /// systemd starts a PostgreSQL that died at once.
 fn quick(s: Scenario) -> Scenario {
     Scenario { postgres_restart_ms: Some(400), ..s }
@@ -208,6 +214,7 @@ fn cases() -> Vec<Case> {
         case(Plant::PauseEndsBySilence, 0, &["S9", "S2"], {
             scenario(with_witness(), vec![pause, split(27_000, 30_000)])
         }),
+        case(Plant::NamedWhilePaused, 227, &["S2"], kept("017_named_while_a_backend_lingers")),
         case(Plant::DeadlineActsEarly, 0, &["H1"], {
             scenario(three(), vec![(20_000, Fault::StrayDeadlines { member: A, for_ms: 40_000 })])
         }),

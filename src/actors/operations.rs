@@ -104,8 +104,9 @@ impl Tools {
             Outcome::Done(frozen) => {
                 drop(session);
                 match self.system_id(deadline).await {
-                    Some(system_id) => FreezeOutcome::FrozenOn {
+                    Some(system_id) => FreezeOutcome::FrozenAt {
                         lsn: frozen.receive.max(frozen.replay),
+                        received: frozen.receive.is_some(),
                         settled: frozen.startup_wait.has_replayed_local_wal(),
                         system_id,
                         timeline: frozen.timeline,

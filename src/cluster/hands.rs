@@ -259,8 +259,9 @@ impl World {
             Process::Down => Some(FreezeOutcome::NothingRuns),
             Process::Starting => None,
             Process::Up if !p.in_recovery || p.receiver.is_some() || !p.held => None,
-            Process::Up => Some(FreezeOutcome::FrozenOn {
+            Process::Up => Some(FreezeOutcome::FrozenAt {
                 lsn: p.answer(&self.histories).lsn(),
+                received: p.received,
                 settled: p.received || p.replayed,
                 system_id: super::postgres::SYSTEM,
                 timeline: self.histories.get(p.branch).timeline,

@@ -248,6 +248,7 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::Testified { to, testimony } => unless_me(*to, Message::Testified(testimony.clone()), out),
         Decision::ResumeRepeated { to, pause } => unless_me(*to, Message::Resumed(*pause), out),
         Decision::AdoptionForwarded { to } => unless_me(*to, Message::AdoptionRequested, out),
+        Decision::HistoryRequested => everybody(Message::HistoryRequested, out),
         Decision::VouchForwarded { to } => unless_me(*to, Message::AdoptionVouched, out),
         _ => {}
     }

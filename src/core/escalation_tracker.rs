@@ -183,7 +183,9 @@ impl EscalationTracker {
             {
                 self.sign_since = match report {
                     ProbeReport::Alive(_) => self.sign_since.or(Some(now)),
-                    _ => None,
+                    // D2: only an answer ends what signs of life must not outlast.
+                    ProbeReport::Failed(_) if self.ledger.revision >= 3 => self.sign_since,
+                    ProbeReport::Failed(_) | ProbeReport::Answered(_) => None,
                 };
                 let down = matches!(self.classify(*target, *report), Class::Down(_));
                 if let (Some(e), ProbeKind::Massage(_), true) = (&mut self.escalation, kind, down) {
@@ -195,9 +197,12 @@ impl EscalationTracker {
                 }
             }
             Event::Observed(Observation::MessageReceived {
-                message: Message::ConfirmedDown { postmaster_started, .. },
+                from,
+                message: Message::ConfirmedDown { term, postmaster_started, .. },
                 ..
-            }) => self.confirmed_started = Some(*postmaster_started),
+            }) if self.ledger.revision < 3 || self.subject() == Some((*from, *term)) => {
+                self.confirmed_started = Some(*postmaster_started);
+            }
             Event::Decided(Decision::DownConfirmed { postmaster_started, .. }) => {
                 self.confirmed_started = Some(*postmaster_started);
             }
@@ -215,7 +220,16 @@ impl EscalationTracker {
                 Decision::VerdictChanged { .. }
                 | Decision::PrimaryAnnounced(_)
                 | Decision::AnnouncementAdopted(_),
-            ) if self.ledger.verdict != Verdict::Suspect => self.escalation = None,
+            ) if self.ledger.verdict != Verdict::Suspect => {
+                self.escalation = None;
+                if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) =
+                    &record.event
+                    && self.subject() == Some((a.primary, a.term))
+                    && self.ledger.revision >= 3
+                {
+                    self.sign_since = None;
+                }
+            }
             _ => {}
         }
     }

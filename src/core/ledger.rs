@@ -192,6 +192,9 @@ pub struct Ledger {
     pub peers: Vec<Peer>,
     /// The furthest primary position heard, and in which term.
     pub primary_lsn: Option<(Term, Lsn)>,
+    /// What the local standby last said, also after its end: what may be lost with it (E7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_answer: Option<Answer>,
 }
 
 impl Ledger {
@@ -238,6 +241,7 @@ impl Ledger {
             local: Local::default(),
             peers: vec![Peer::default(); members],
             primary_lsn: None,
+            last_answer: None,
         }
     }
 
@@ -434,25 +438,25 @@ impl Ledger {
     /// # Errors
     /// The first reason why not.
     pub fn ability(&self) -> Ability {
-        if !self.settings.votes(self.me()) {
-            return Err(Refusal::NoVoter);
-        }
-        if !self.registered() {
-            return Err(Refusal::NotRegistered);
-        }
-        if self.log_stalled {
-            return Err(Refusal::LogStalled);
-        }
-        if self.quarantined {
-            return Err(Refusal::Quarantined);
-        }
-        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
-            return Err(Refusal::Paused);
-        }
-        if self.silence_left() > Nanos(0) {
-            return Err(Refusal::SilentAfterRestart { left: self.silence_left() });
-        }
-        Ok(())
+        self.ability_but(|_| false)
+    }
+
+    /// As [`Ledger::ability`], some reasons waived: each hides none that comes behind it.
+    ///
+    /// # Errors
+    /// The first reason that is not waived.
+    pub fn ability_but(&self, waived: impl Fn(&Refusal) -> bool) -> Ability {
+        let silent = self.silence_left() > Nanos(0);
+        let reasons = [
+            (!self.settings.votes(self.me()), Refusal::NoVoter),
+            (!self.registered(), Refusal::NotRegistered),
+            (self.log_stalled, Refusal::LogStalled),
+            (self.quarantined, Refusal::Quarantined),
+            (self.paused.is_some() && !planted(Plant::VotesWhilePaused), Refusal::Paused),
+            (silent, Refusal::SilentAfterRestart { left: self.silence_left() }),
+        ];
+        let first = reasons.into_iter().find(|(holds, why)| *holds && !waived(why));
+        first.map_or(Ok(()), |(_, why)| Err(why))
     }
 
     /// Returns the local PostgreSQL's answer, if it is up.
@@ -482,6 +486,13 @@ impl Ledger {
             return None;
         }
         let answer = self.answer()?;
+        Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
+    }
+
+    /// Returns where the local standby stood when it last answered this process, though nothing of it may run.
+    #[must_use]
+    pub fn last_position(&self) -> Option<Position> {
+        let answer = self.last_answer.filter(|_| !self.diverged())?;
         Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
     }
 
@@ -558,6 +569,12 @@ impl Ledger {
     pub fn first_line(&self) -> Option<Lineage> {
         let first = self.history.first().filter(|a| a.forked.is_none() && a.lineage.opened == a.term)?;
         Some(first.lineage)
+    }
+
+    /// Returns whether winners are known, but not all of them: neither the first, nor so many that it was dropped.
+    #[must_use]
+    pub fn misses_winners(&self) -> bool {
+        !self.history.is_empty() && self.history.len() < HISTORY_MAX && self.first_line().is_none()
     }
 
     /// Returns whether the local data is on a timeline that no promotion under pgfo can have made twice.

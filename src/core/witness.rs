@@ -84,6 +84,22 @@ impl Witness {
         }
     }
 
+    /// E3: a member that heard of the newest winner first is not told of those before it. Without them it can't
+    /// tell whether its data is on their line.
+    fn ask_for_history(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if l.revision >= 3 && l.settings.has_postgres() && l.misses_winners() {
+            out.push(Event::Decided(Decision::HistoryRequested));
+        }
+    }
+
+    fn share_history(&self, to: MemberId, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if !l.misses_winners() && l.told() == l.announced() && !l.history.is_empty() {
+            out.push(Event::Decided(Decision::HistoryShared { to, history: l.history.clone() }));
+        }
+    }
+
     fn hear_heartbeat(&self, from: MemberId, h: &Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         if let Some(winner) = &h.announced
@@ -116,8 +132,13 @@ impl Machine for Witness {
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {
         match &record.event {
             // Who has just come, or come back, need not wait for the next one: a lease may depend on it.
-            Event::Observed(Observation::HeartbeatDue { .. } | Observation::PeerConnected { .. }) => {
+            Event::Observed(
+                seen @ (Observation::HeartbeatDue { .. } | Observation::PeerConnected { .. }),
+            ) => {
                 out.push(self.heartbeat());
+                if matches!(seen, Observation::HeartbeatDue { .. }) {
+                    self.ask_for_history(out);
+                }
             }
             // Others wait for this to reach a quorum.
             Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
@@ -136,6 +157,7 @@ impl Machine for Witness {
             Event::Observed(Observation::MessageReceived { from, message, .. }) => match message {
                 Message::Heartbeat(h) => self.hear_heartbeat(*from, h, out),
                 Message::PrimaryAnnounced(winner) => self.learn(winner, out),
+                Message::HistoryRequested => self.share_history(*from, out),
                 Message::TestimonyRequested { nonce, number, .. } => {
                     out.push(self.testify(*from, *nonce, *number))
                 }

@@ -437,4 +437,6 @@ pub enum Decision {
         /// To whom.
         to: MemberId,
     },
+    /// Ask for all winners so far: the first of them is not known here (E3).
+    HistoryRequested,
 }

@@ -248,4 +248,6 @@ pub enum Message {
     },
     /// The operator asks you to stand, and vouches that nothing is left of the paused primary (M3).
     AdoptionVouched,
+    /// Tell me all winners so far (E3).
+    HistoryRequested,
 }

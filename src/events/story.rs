@@ -199,7 +199,8 @@ fn heard_term(message: &Message) -> Option<Term> {
         | Message::RosterAccepted { .. }
         | Message::RosterAgreed { .. }
         | Message::AdoptionRequested
-        | Message::AdoptionVouched => None,
+        | Message::AdoptionVouched
+        | Message::HistoryRequested => None,
     }
 }
 
@@ -253,6 +254,7 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::CandidacyWithheld { .. }
         | Decision::AdoptionForwarded { .. }
         | Decision::VouchForwarded { .. }
+        | Decision::HistoryRequested
         | Decision::RosterShared { .. }
         | Decision::HistoryShared { .. }
         | Decision::AdoptionRefused { .. }

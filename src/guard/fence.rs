@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn kills_what_does_not_listen_to_sigquit() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut deaf = Command::new("sh")
             .args(["-c", "trap '' QUIT; echo ready; while :; do read x; done"])
             .stdin(std::process::Stdio::piped())
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_postmaster_left_behind_gets_no_grace() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut orphan = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let path = dir.path();
         let by = boot_now().plus_nanos(PASS_MAX.0);
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn past_the_deadline_there_is_no_grace() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let path = dir.path();
         let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_does_not_hold_the_kill() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let outcome =
             fence(&DataDir::resolve(dir.path()).unwrap(), Some(boot_now()), Head::Unknown, &mut |_| {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_seal_removed_meanwhile_is_put_back_and_looked_behind() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let (path, seals) = (dir.path(), Cell::new(0));
         let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
             seals.set(seals.get() + 1);

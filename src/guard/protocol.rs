@@ -217,7 +217,7 @@ impl fmt::Display for FenceReason {
 /// What one pass of the fence did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceOutcome {
-    /// Whether `standby.signal` is known to be there, flushed.
+    /// Whether `standby.signal` is known to be there, flushed, or there is no PostgreSQL to seal.
     pub sealed: bool,
     /// Why the seal is not known to be there.
     pub seal_error: Option<String>,
@@ -250,7 +250,8 @@ pub struct Status {
     pub state: GuardState,
     /// The postmaster it watches.
     pub postmaster: Option<Postmaster>,
-    /// Whether `standby.signal` was there at the last look; none before the first, or if it failed.
+    /// Whether `standby.signal` was there at the last look; none before the first, if it failed, or if there
+    /// was no PostgreSQL to seal.
     pub sealed: Option<bool>,
     /// Highest term fenced or released since the guard started; 0 for none.
     pub ended: Term,

@@ -84,8 +84,12 @@ impl Ledger {
             }
             Observation::FreezeCompleted { term, outcome } => {
                 let mut outcome = outcome.clone();
-                if let FreezeOutcome::Frozen { settled, .. } | FreezeOutcome::FrozenOn { settled, .. } =
-                    &mut outcome
+                if outcome.frozen().is_some_and(|f| f.received == Some(false)) {
+                    self.local.receiver_ran_in = None;
+                }
+                if let FreezeOutcome::Frozen { settled, .. }
+                | FreezeOutcome::FrozenOn { settled, .. }
+                | FreezeOutcome::FrozenAt { settled, .. } = &mut outcome
                 {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
                     *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
@@ -144,6 +148,7 @@ impl Ledger {
         self.process = start.process;
         self.verdict = Verdict::Unknown;
         self.evidence = None;
+        self.last_answer = None;
         self.local = Local { last_started: self.local.last_started, ..Local::default() };
         // L4: grants are not flushed, so the log may not know the last one.
         self.revision = start.core_revision;
@@ -180,9 +185,14 @@ impl Ledger {
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
             self.local.answer = Some(answer);
+            self.last_answer = Some(answer).filter(|a| a.in_recovery);
             self.local.last_started = answer.postmaster_started;
             if answer.receiver {
                 self.local.receiver_ran_in = Some(answer.postmaster_started);
+            } else if self.revision >= 3 && answer.in_recovery && answer.received.is_none() {
+                // E4: a backend crashed, and shared memory was made anew under the same postmaster: replay climbs
+                // again from the last restart point.
+                self.local.receiver_ran_in = None;
             }
             if !answer.in_recovery {
                 self.local.sealed = false;
@@ -267,6 +277,13 @@ impl Ledger {
                     f.outcome = None;
                 }
             }
+            // E2: the receiver runs again, so where it stood still counts no more.
+            Decision::CatchUpOrdered { .. } => {
+                self.attached = None;
+                if let Some(f) = self.freeze.as_mut().filter(|_| self.revision >= 3) {
+                    f.outcome = None;
+                }
+            }
             Decision::VoteGranted { candidate, ask, until, .. } => {
                 self.voted = Some(Vote { candidate: *candidate, ask: *ask });
                 self.promise =
@@ -324,7 +341,6 @@ impl Ledger {
                     self.freeze = None;
                 }
             }
-            Decision::CatchUpOrdered { .. } => self.attached = None,
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.strayed = false;

@@ -162,8 +162,8 @@ impl Promoter {
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
         let unknown = l.lineage.is_none() && !l.diverged();
-        if l.revision >= 3 && unknown && l.first_line().is_none() {
-            // The winners before this one are still to be told.
+        if l.revision >= 3 && unknown && l.misses_winners() {
+            // They are asked for.
             return;
         }
         // E3: a log that was lost does not know how its data got there.

@@ -8,7 +8,7 @@ mod promotion;
 mod roster;
 mod tenure;
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{BootNanos, Incarnation, Ledger, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
@@ -145,6 +145,20 @@ pub struct Promoter {
     preferred: bool,
     /// The reason that was last told for not standing.
     withheld: Option<Unelectable>,
+    /// A pause was confirmed for the end of this daemon, and the guard told to stand down: it is not armed
+    /// again, unless the daemon stays (L6).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+    /// The highest term that this member opened: it stands but once in a term, so that the end of a candidacy
+    /// is the end of that one (L8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<Term>,
+    /// Members whose log is not the registered one, and since when that is known (M1).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
+    /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_roster: Option<Roster>,
 }
 
 impl Promoter {
@@ -172,6 +186,10 @@ impl Promoter {
             accepts_loss: false,
             preferred: false,
             withheld: None,
+            leaving: false,
+            opened: None,
+            strangers: BTreeMap::new(),
+            asked_roster: None,
         }
     }
 
@@ -261,6 +279,8 @@ impl Promoter {
         self.accepts_loss = false;
         self.preferred = false;
         self.withheld = None;
+        self.leaving = false;
+        self.strangers.clear();
         // E11: a won election that was not announced goes on only with fresh grants of its own term.
         let unannounced = self.ledger.tenure.filter(|t| *t > self.ledger.announced_term());
         if let Some(term) = unannounced {

@@ -97,13 +97,14 @@ impl Promoter {
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
-        let term = Term(heard.0.saturating_add(1));
+        let term = Term(heard.max(self.opened.unwrap_or_default()).0.saturating_add(1));
         self.open_candidacy(term, CandidacyKind::Incumbent, out);
     }
 
     pub(super) fn answer_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
         if (kind == CandidacyKind::FirstAdoption || kind.is_by_name()) && self.ledger.roster.number == 0 {
-            out.push(decided(Decision::RosterCommitted(self.first_roster())));
+            let roster = self.asked_roster.clone().unwrap_or_else(|| self.first_roster());
+            out.push(decided(Decision::RosterCommitted(roster)));
         }
         if !self.ledger.leases() {
             self.act_on_win(term, out);
@@ -166,9 +167,16 @@ impl Promoter {
             term,
             primary: self.ledger.me(),
             lineage: Lineage { opened: term, timeline: *timeline },
-            forked: self.ledger.lineage.map(|l| (l, *switched_at)),
+            forked: self.parent_line(term).map(|l| (l, *switched_at)),
             system_id: *system_id,
         })));
+    }
+
+    /// The line that was promoted: as its frozen position told when it asked for votes. PostgreSQL may have been on a
+    /// newer one than the last that was confirmed (E3).
+    fn parent_line(&self, term: Term) -> Option<Lineage> {
+        let frozen = self.ledger.frozen_position(term).filter(|_| self.ledger.revision >= 3);
+        frozen.map(|p| p.lineage).or(self.ledger.lineage)
     }
 
     /// A winner that can't be guarded must not promote: the term ends here.

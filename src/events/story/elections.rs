@@ -17,10 +17,16 @@ pub(super) fn voted(
     let (me, name) = (scene.me(), scene.words.name(candidate));
     let whose = if candidate == scene.words.settings.me { "itself" } else { name };
     let compared = match (theirs, own) {
-        _ if loss_bytes > 0 => {
-            let most = own.map_or("unknown".to_owned(), |p| p.lsn.to_string());
+        (_, Some(own)) if loss_bytes > 0 => {
             format!(
-                "it accepts that {} bytes are lost, for {me} has {most} and can't be promoted",
+                "it accepts that {} bytes are lost, for {me} has {} and can't be promoted",
+                grouped(loss_bytes),
+                own.lsn
+            )
+        }
+        (_, None) if loss_bytes > 0 => {
+            format!(
+                "it accepts that {} bytes are lost, which {me} had when its PostgreSQL last answered",
                 grouped(loss_bytes)
             )
         }

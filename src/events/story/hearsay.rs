@@ -119,6 +119,9 @@ pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told
             "adoption heard",
             format!("{peer} passes on that the operator named {me} as primary"),
         ),
+        Message::HistoryRequested => {
+            told(Level::Info, "history asked for", format!("{peer} asks for all winners so far"))
+        }
         Message::AdoptionVouched => told(
             Level::Info,
             "adoption heard",

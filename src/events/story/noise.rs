@@ -123,7 +123,8 @@ fn heard(from: MemberId, message: &Message, memory: &mut StoryMemory) -> Option<
         | Message::PauseAgreed(_)
         | Message::CandidacyEnded { .. }
         | Message::AdoptionRequested
-        | Message::AdoptionVouched => None,
+        | Message::AdoptionVouched
+        | Message::HistoryRequested => None,
     }
 }
 
@@ -194,6 +195,7 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         | Decision::LineageConfirmed(_)
         | Decision::AdoptionForwarded { .. }
         | Decision::VouchForwarded { .. }
+        | Decision::HistoryRequested
         | Decision::RoleFailed { .. } => None,
     }
 }

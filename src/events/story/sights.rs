@@ -190,7 +190,9 @@ fn fenced(me: &str, outcome: &FenceOutcome) -> Told {
 
 fn frozen(me: &str, term: Term, outcome: &FreezeOutcome) -> Told {
     match outcome {
-        FreezeOutcome::Frozen { lsn, settled, .. } | FreezeOutcome::FrozenOn { lsn, settled, .. } => {
+        FreezeOutcome::Frozen { lsn, settled, .. }
+        | FreezeOutcome::FrozenOn { lsn, settled, .. }
+        | FreezeOutcome::FrozenAt { lsn, settled, .. } => {
             let at = lsn.map_or("an unknown position".to_owned(), |lsn| lsn.to_string());
             let counts = if *settled {
                 ""
