@@ -3,6 +3,7 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, vote_of};
+use super::parcels::Parcel;
 use super::postgres::Process;
 use super::queue::{Event, Happening};
 use super::scenario::PromotionFault;
@@ -151,6 +152,7 @@ impl World {
             _ => (deadline, timed_out),
         };
         if let Some(run) = self.node(id).daemon_run() {
+            let report = self.reports.put(report);
             let ends = Happening::ProbeEnds { target, kind, started, report };
             self.queue.at(at, Event::Daemon(id, run, ends));
         }
@@ -162,9 +164,10 @@ impl World {
         target: MemberId,
         kind: ProbeKind,
         started: SimNanos,
-        report: ProbeReport,
+        report: Parcel,
     ) {
         let now = self.now();
+        let Some(report) = self.reports.take(report) else { return };
         let node = self.node(id);
         let thawed = node.daemon.as_ref().map_or(node.thawed_at, |d| d.thawed_at.max(node.thawed_at));
         // D4: a prober that stood still while its probe was out says so.
@@ -181,29 +184,38 @@ impl World {
         if vote_of(&message).is_some()
             || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
         {
-            self.fact(Fact::Sent { from: id, to, message: Box::new(message.clone()) });
+            self.fact(Fact::Sent { from: id, to, message: message.clone() });
         }
         let Some(run) = run else { return };
         let now = self.now();
         let number = self.network.number(id, to);
         let copies = self.network.copies(&self.draws, now, id, to, number);
-        for copy in 0..copies {
-            let key = number + u64::from(copy) * 1_000_000_007;
-            let latency = self.network.latency(&self.draws, now, id, to, key);
-            let delivery = Happening::Delivery { from: id, sent_by, message: message.clone(), tries: 0 };
-            self.queue.after(latency, Event::Daemon(to, run, delivery));
+        let later = |message: Message, copy: u64, w: &mut Self| {
+            let latency = w.network.latency(&w.draws, now, id, to, number + copy * 1_000_000_007);
+            let message = w.messages.put(message);
+            let delivery = Happening::Delivery { from: id, sent_by, message, tries: 0 };
+            w.queue.after(latency, Event::Daemon(to, run, delivery));
+        };
+        for copy in 1..u64::from(copies) {
+            later(message.clone(), copy - 1, self);
+        }
+        if let Some(last) = u64::from(copies).checked_sub(1) {
+            later(message, last, self);
         }
     }
 
-    fn deliver(&mut self, id: MemberId, from: MemberId, sent_by: Seq, message: Message, tries: u8) {
+    fn deliver(&mut self, id: MemberId, from: MemberId, sent_by: Seq, message: Parcel, tries: u8) {
         let open = self.node(id).daemon.as_ref().is_some_and(|d| d.connected[usize::from(from.0)].is_some());
         if !self.network.reaches(from, id) || !open {
             if tries < TRIES_MAX {
                 let again = Happening::Delivery { from, sent_by, message, tries: tries + 1 };
                 self.for_daemon(id, if open { TRY_AGAIN } else { Nanos(1_000_000) }, again);
+            } else {
+                drop(self.messages.take(message));
             }
             return;
         }
+        let Some(message) = self.messages.take(message) else { return };
         self.observe(id, Actor::PeerLink, Observation::MessageReceived { from, sent_by, message });
     }
 

@@ -1,7 +1,7 @@
 //! The Voter: what binds this member. Grants (L1 to L5), freeze promises (E2), votes (E6), pauses
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Lineage, Message,
     Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     /// A vote request that waits for this member's freeze to be observed.
     pending: Option<(MemberId, VoteAsk)>,
     /// A request to freeze that was refused for a reason that may pass at any moment.
@@ -57,7 +57,7 @@ impl Voter {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            ledger: Ledger::new(settings),
+            ledger: Box::new(Ledger::new(settings)),
             pending: None,
             refused_freeze: None,
             stopping: false,
@@ -615,12 +615,12 @@ fn left(until: BootNanos, now: BootNanos) -> crate::core::Nanos {
     crate::core::Nanos(until.nanos_since(now))
 }
 
-impl Machine for Voter {
-    type Event = Event;
-    type Deadline = Deadline;
+impl LedgerRole for Voter {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
 
-    fn evolve(&mut self, record: &Record) {
-        self.ledger.evolve(record);
+    fn evolve_own(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => {
                 self.pending = None;
@@ -685,6 +685,16 @@ impl Machine for Voter {
             }
             _ => {}
         }
+    }
+}
+
+impl Machine for Voter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -1,6 +1,6 @@
 //! E1: visibility is a veto of the voter who sees.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{CandidacyKind, Decision, LeaseAsk};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,9 @@ impl Invariant for WhoSeesRefuses {
     }
     fn says(&self) -> &'static str {
         "who does not hold the primary down votes for no other"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };

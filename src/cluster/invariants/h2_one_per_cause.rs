@@ -2,7 +2,7 @@
 //!
 //! A fault that lasts may cause another one every ten seconds.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::events::Decision;
 
@@ -19,6 +19,9 @@ impl Invariant for OnePerCause {
     }
     fn says(&self) -> &'static str {
         "one failover per cause"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
