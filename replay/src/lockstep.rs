@@ -16,9 +16,7 @@ pub const DECISIONS_MAX: usize = 256;
 /// messages to actors: the result is the same.
 #[derive(Clone, Debug)]
 pub struct Batch<E> {
-    /// The records of this batch, behind those of the log it was begun on.
     records: Vec<Record<E>>,
-    first: usize,
     delivered: usize,
 }
 
@@ -26,24 +24,22 @@ impl<E> Batch<E> {
     /// Begins a batch with an observation that gets the number `seq`.
     #[must_use]
     pub fn begin(seq: Seq, boot: BootNanos, wall: WallNanos, actor: u8, observation: E) -> Self {
-        let first = Record { seq, boot, wall, actor, cause: None, event: observation };
-        Self { records: vec![first], first: 0, delivered: 0 }
+        Self::begin_in(Vec::new(), seq, (boot, wall), actor, observation)
     }
 
-    /// Begins a batch at the end of a log that is held in memory, and gives it back with the batch in it
-    /// when finished: no record is moved.
+    /// As [`Batch::begin`], in the memory of a list whose records are no longer needed.
     #[must_use]
-    pub fn onto(
-        mut log: Vec<Record<E>>,
-        boot: BootNanos,
-        wall: WallNanos,
+    #[inline(always)]
+    pub fn begin_in(
+        mut memory: Vec<Record<E>>,
+        seq: Seq,
+        (boot, wall): (BootNanos, WallNanos),
         actor: u8,
         observation: E,
     ) -> Self {
-        let first = log.len();
-        let seq = log.last().map_or(Seq(1), |r| r.seq.next());
-        log.push(Record { seq, boot, wall, actor, cause: None, event: observation });
-        Self { records: log, first, delivered: first }
+        memory.clear();
+        memory.push(Record { seq, boot, wall, actor, cause: None, event: observation });
+        Self { records: memory, delivered: 0 }
     }
 
     /// Returns the record to deliver next, `None` when the batch is complete.
@@ -58,19 +54,21 @@ impl<E> Batch<E> {
     /// When there is no current record, or when more than [`DECISIONS_MAX`] records pile up: the
     /// machines answer each other without end, which is a bug that must not reach the log.
     pub fn answer(&mut self, actor: u8, decisions: impl IntoIterator<Item = E>) {
-        decisions.into_iter().for_each(|event| self.add(actor, event));
+        self.add(decisions.into_iter().map(|event| (actor, event)));
     }
 
-    fn add(&mut self, actor: u8, event: E) {
+    fn add(&mut self, decisions: impl Iterator<Item = (u8, E)>) {
         let (cause, boot, wall) = match self.records.get(self.delivered) {
             Some(r) => (r.seq, r.boot, r.wall),
             None => panic!("an answer to a batch that is complete"),
         };
-        let before = self.records[self.first].seq.0.wrapping_sub(self.first as u64);
-        let seq = Seq(before.wrapping_add(self.records.len() as u64));
-        self.records.push(Record { seq, boot, wall, actor, cause: Some(cause), event });
+        let mut seq = self.records.last().map_or(cause, |r| r.seq);
+        self.records.extend(decisions.map(|(actor, event)| {
+            seq = seq.next();
+            Record { seq, boot, wall, actor, cause: Some(cause), event }
+        }));
         assert!(
-            self.records.len() - self.first <= DECISIONS_MAX,
+            self.records.len() <= DECISIONS_MAX,
             "more than {DECISIONS_MAX} decisions on one observation"
         );
     }
@@ -83,10 +81,10 @@ impl<E> Batch<E> {
     /// Returns the records so far, the observation first.
     #[must_use]
     pub fn records(&self) -> &[Record<E>] {
-        &self.records[self.first..]
+        &self.records
     }
 
-    /// Returns the whole batch, behind the log it was begun on, if any.
+    /// Returns the whole batch.
     ///
     /// # Panics
     /// When a record was not yet delivered.
@@ -128,7 +126,7 @@ pub trait Crew {
     fn deliver(&mut self, record: &Record<Self::Event>, answers: &mut Answers<Self::Event>);
 }
 
-/// Runs one observation to the end and returns the batch, behind the log it was begun on, if any.
+/// Runs one observation to the end and returns the batch.
 #[must_use]
 pub fn step<C: Crew>(
     crew: &mut C,
@@ -137,8 +135,8 @@ pub fn step<C: Crew>(
 ) -> Vec<Record<C::Event>> {
     while let Some(record) = batch.current() {
         crew.deliver(record, answers);
-        for (event, actor) in answers.decisions.drain(..).zip(answers.actors.drain(..)) {
-            batch.add(actor, event);
+        if !answers.decisions.is_empty() {
+            batch.add(answers.actors.drain(..).zip(answers.decisions.drain(..)));
         }
         batch.advance();
     }
@@ -204,7 +202,7 @@ impl<M: Machine + ?Sized> Ensemble<M> {
         }
     }
 
-    /// Runs one observation to the end and returns the batch, behind the log it was begun on, if any.
+    /// Runs one observation to the end and returns the batch.
     #[must_use]
     pub fn step(&mut self, batch: Batch<M::Event>) -> Vec<Record<M::Event>> {
         step(&mut self.seats, &mut self.answers, batch)

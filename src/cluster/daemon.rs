@@ -51,17 +51,18 @@ impl World {
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
         let Some(daemon) = node.daemon.as_mut() else { return };
         let event = LogEvent::Observed(observation);
-        // The batch is begun on the log itself: no record is moved.
-        let log = std::mem::take(&mut node.log.records);
-        let first = log.len();
-        let batch = Batch::onto(log, node.clock.boot(now), wall, actor.number(), event);
-        node.log.records = step(&mut daemon.roles, &mut self.scratch.answers, batch);
-        let last = Seq(node.log.records.len() as u64);
+        // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
+        // moved behind the log, which is not, once it is whole.
+        let memory = std::mem::take(&mut self.scratch.batch);
+        let seq = Seq(node.log.records.len() as u64 + 1);
+        let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
+        let mut batch = step(&mut daemon.roles, &mut self.scratch.answers, batch);
+        let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
 
         let mut at_once = std::mem::take(&mut self.scratch.at_once);
         let mut out = std::mem::take(&mut self.scratch.effects);
-        for record in &node.log.records[first..] {
+        for record in &batch {
             let urgency = urgency(&record.event);
             if urgency == Urgency::Durable {
                 daemon.wanted = last;
@@ -82,11 +83,11 @@ impl World {
                 }
             }
         }
-        let log = std::mem::take(&mut node.log.records);
-        for record in &log[first..] {
+        for record in &batch {
             self.note(id, record);
         }
-        self.node_mut(id).log.records = log;
+        self.node_mut(id).log.records.append(&mut batch);
+        self.scratch.batch = batch;
         self.flush(id);
         let binds = self.node(id).daemon.as_ref().is_some_and(|d| d.wanted == last);
         if binds && self.dies_at(id, CrashPoint::Appended) {

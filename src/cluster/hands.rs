@@ -48,9 +48,7 @@ impl World {
             Happening::ProbeEnds { target, kind, started, report } => {
                 self.probe_ends(id, target, kind, started, report);
             }
-            Happening::Delivery { from, sent_by, message, tries } => {
-                self.deliver(id, from, sent_by, message, tries);
-            }
+            Happening::Delivery { from, message, tries } => self.deliver(id, from, message, tries),
             Happening::Flushed { upto } => self.flushed(id, upto),
             Happening::Connected { peer, peer_run } => self.connected(id, peer, peer_run),
             Happening::Disconnected { peer, refused } => self.disconnected(id, peer, refused),
@@ -192,8 +190,8 @@ impl World {
         let copies = self.network.copies(&self.draws, now, id, to, number);
         let later = |message: Message, copy: u64, w: &mut Self| {
             let latency = w.network.latency(&w.draws, now, id, to, number + copy * 1_000_000_007);
-            let message = w.messages.put(message);
-            let delivery = Happening::Delivery { from: id, sent_by, message, tries: 0 };
+            let message = w.messages.put(Observation::MessageReceived { from: id, sent_by, message });
+            let delivery = Happening::Delivery { from: id, message, tries: 0 };
             w.queue.after(latency, Event::Daemon(to, run, delivery));
         };
         for copy in 1..u64::from(copies) {
@@ -204,19 +202,20 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, id: MemberId, from: MemberId, sent_by: Seq, message: Parcel, tries: u8) {
+    fn deliver(&mut self, id: MemberId, from: MemberId, message: Parcel, tries: u8) {
         let open = self.node(id).daemon.as_ref().is_some_and(|d| d.connected[usize::from(from.0)].is_some());
         if !self.network.reaches(from, id) || !open {
             if tries < TRIES_MAX {
-                let again = Happening::Delivery { from, sent_by, message, tries: tries + 1 };
+                let again = Happening::Delivery { from, message, tries: tries + 1 };
                 self.for_daemon(id, if open { TRY_AGAIN } else { Nanos(1_000_000) }, again);
             } else {
                 drop(self.messages.take(message));
             }
             return;
         }
-        let Some(message) = self.messages.take(message) else { return };
-        self.observe(id, Actor::PeerLink, Observation::MessageReceived { from, sent_by, message });
+        if let Some(received) = self.messages.take(message) {
+            self.observe(id, Actor::PeerLink, received);
+        }
     }
 
     // ---- freezing, promoting, following -----------------------------------------------------

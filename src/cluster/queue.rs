@@ -26,7 +26,7 @@ pub enum Happening {
     /// A probe ends.
     ProbeEnds { target: MemberId, kind: ProbeKind, started: SimNanos, report: Parcel },
     /// A message arrives.
-    Delivery { from: MemberId, sent_by: Seq, message: Parcel, tries: u8 },
+    Delivery { from: MemberId, message: Parcel, tries: u8 },
     /// The log is flushed up to here.
     Flushed { upto: Seq },
     /// A connection to a peer stands.

@@ -12,7 +12,7 @@ use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
-use crate::events::{Deadline, Event as LogEvent, LogFound, Message, ProbeReport, Record};
+use crate::events::{Deadline, Event as LogEvent, LogFound, Observation, ProbeReport, Record};
 use pgfo_replay::{Answers, Seq};
 use pgfo_replay::simulation::TraceHash;
 use std::hash::Hash;
@@ -46,8 +46,8 @@ pub struct World {
     /// Lines for people: decisions and faults, when asked for.
     pub story: Option<Vec<String>>,
     pub(super) scratch: Scratch,
-    /// Messages on their way.
-    pub(super) messages: Parcels<Message>,
+    /// Messages on their way, as they will be observed.
+    pub(super) messages: Parcels<Observation>,
     /// Reports of probes on their way.
     pub(super) reports: Parcels<ProbeReport>,
 }
@@ -59,6 +59,7 @@ pub(super) struct Scratch {
     /// How many of `effects` each record has, in order, that may be performed at once.
     pub(super) at_once: Vec<(Seq, usize)>,
     pub(super) answers: Answers<LogEvent>,
+    pub(super) batch: Vec<Record>,
     pub(super) effects: Vec<Effect>,
     pub(super) deadlines: Vec<(Deadline, BootNanos)>,
 }
