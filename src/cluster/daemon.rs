@@ -348,8 +348,8 @@ impl World {
             return;
         }
         let number = self.network.number(id, peer);
-        let there = self.network.latency(&self.draws, self.now(), id, peer, number);
-        let back = self.network.latency(&self.draws, self.now(), peer, id, number);
+        let there = self.network.latency(self.now(), id, peer, number);
+        let back = self.network.latency(self.now(), peer, id, number);
         let both = Nanos(2 * (there.0 + back.0));
         let to_me = Happening::Connected { peer, peer_run: theirs };
         let to_it = Happening::Connected { peer: id, peer_run: mine };

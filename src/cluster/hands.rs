@@ -116,7 +116,7 @@ impl World {
         let latency = if id == target {
             Nanos(self.draws.draw(Domain::Probe, &[u64::from(id.0), number]).between(300, 2_000) * 1_000)
         } else {
-            self.network.latency(&self.draws, started, id, target, number)
+            self.network.latency(started, id, target, number)
         };
         self.for_daemon(id, latency, Happening::ProbeArrives { target, kind, started, number });
     }
@@ -138,11 +138,7 @@ impl World {
         };
         let deadline = started.plus(Nanos::from_millis(self.scenario.timings.probe_ms));
         let timed_out = ProbeReport::Failed(ProbeFailure::TimedOut);
-        let back = if id == target {
-            Nanos(1_000)
-        } else {
-            self.network.latency(&self.draws, now, target, id, number)
-        };
+        let back = if id == target { Nanos(1_000) } else { self.network.latency(now, target, id, number) };
         let slow = if now < there.slow_answers.1 { there.slow_answers.0 } else { Nanos(0) };
         let back = Nanos(back.0 + slow.0);
         let (at, report) = match found {
@@ -189,7 +185,7 @@ impl World {
         let number = self.network.number(id, to);
         let copies = self.network.copies(&self.draws, now, id, to, number);
         let later = |message: Message, copy: u64, w: &mut Self| {
-            let latency = w.network.latency(&w.draws, now, id, to, number + copy * 1_000_000_007);
+            let latency = w.network.latency(now, id, to, number + copy * 1_000_000_007);
             let message = w.messages.put(Observation::MessageReceived { from: id, sent_by, message });
             let delivery = Happening::Delivery { from: id, message, tries: 0 };
             w.queue.after(latency, Event::Daemon(to, run, delivery));

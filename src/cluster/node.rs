@@ -3,8 +3,8 @@
 use super::guard::Guard;
 use super::postgres::Postgres;
 use super::queue::Run;
-use super::team::Team;
 use super::scenario::{CrashPoint, PromotionFault};
+use super::team::Team;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};

@@ -46,7 +46,9 @@ fn differs<R: LedgerRole + PartialEq + std::fmt::Debug>(
     live: &mut R,
 ) -> Option<String> {
     lend(folded_ledger, folded, |folded| {
-        lend(live_ledger, live, |live| (folded != live).then(|| format!("folded {folded:?}\nlive   {live:?}")))
+        lend(live_ledger, live, |live| {
+            (folded != live).then(|| format!("folded {folded:?}\nlive   {live:?}"))
+        })
     })
 }
 
@@ -92,8 +94,12 @@ impl Team {
         let ledgers = (&mut folded.ledger, &mut live.ledger);
         differs(ledgers, &mut folded.escalation_tracker, &mut live.escalation_tracker)
             .or_else(|| differs((&mut folded.ledger, &mut live.ledger), &mut folded.voter, &mut live.voter))
-            .or_else(|| differs((&mut folded.ledger, &mut live.ledger), &mut folded.promoter, &mut live.promoter))
-            .or_else(|| differs((&mut folded.ledger, &mut live.ledger), &mut folded.witness, &mut live.witness))
+            .or_else(|| {
+                differs((&mut folded.ledger, &mut live.ledger), &mut folded.promoter, &mut live.promoter)
+            })
+            .or_else(|| {
+                differs((&mut folded.ledger, &mut live.ledger), &mut folded.witness, &mut live.witness)
+            })
     }
 }
 

@@ -13,8 +13,8 @@ use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
 use crate::events::{Deadline, Event as LogEvent, LogFound, Observation, ProbeReport, Record};
-use pgfo_replay::{Answers, Seq};
 use pgfo_replay::simulation::TraceHash;
+use pgfo_replay::{Answers, Seq};
 use std::hash::Hash;
 
 /// The world.
@@ -71,7 +71,7 @@ impl World {
     pub fn new(scenario: Scenario, spare: &mut Vec<Vec<Record>>) -> Self {
         let draws = Draws::new(scenario.seed);
         let members = scenario.members.len();
-        let network = Network::new(members, scenario.delay_us_max);
+        let network = Network::new(members, scenario.delay_us_max, &draws);
         let mut world = Self {
             draws,
             queue: Queue::default(),

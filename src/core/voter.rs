@@ -81,7 +81,7 @@ impl Voter {
             return;
         }
         out.push(Event::Decided(match self.refuses_lease(from, ask, announced) {
-            Some(why) => Decision::LeaseRefused { to: from, ask: *ask, why },
+            Some(why) => Decision::LeaseRefused { to: from, ask: Box::new(*ask), why },
             None => Decision::LeaseGranted {
                 to: from,
                 ask: *ask,
@@ -312,7 +312,7 @@ impl Voter {
         match self.ballot(from, ask) {
             Ballot::Grant { own, loss_bytes } => out.push(Event::Decided(Decision::VoteGranted {
                 candidate: from,
-                ask: ask.ask,
+                ask: Box::new(ask.ask),
                 position: ask.position,
                 own,
                 verdict: self.ledger.verdict,
@@ -320,7 +320,8 @@ impl Voter {
                 until: self.promised_until(from, &ask.ask),
             })),
             Ballot::Refuse(why) => {
-                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask: ask.ask, why }));
+                let ask = Box::new(ask.ask);
+                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask, why }));
             }
             Ballot::Freeze => out.push(Event::Decided(Decision::FreezePromised {
                 term: ask.ask.term,

@@ -3,10 +3,10 @@
 use super::time::SimNanos;
 use crate::stamp::Nanos;
 
-/// A bucket of the wheel is 2^18 ns, about a quarter of a millisecond, wide: few events share one.
-const BUCKET_BITS: u32 = 18;
+/// A bucket of the wheel is 2^20 ns, about a millisecond, wide: few events share one.
+const BUCKET_BITS: u32 = 20;
 /// Buckets: what is due within two seconds is in the wheel.
-const BUCKETS: usize = 1 << 13;
+const BUCKETS: usize = 1 << 11;
 const WORDS: usize = BUCKETS / 64;
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -125,9 +125,10 @@ impl<E> Queue<E> {
             return Some(word * 64 + rest.trailing_zeros() as usize);
         }
         // Once around: what is left of the first word is the last to come.
-        (1..=WORDS).map(|n| (word + n) % WORDS).find(|w| self.bits[*w] != 0).map(|w| {
-            w * 64 + self.bits[w].trailing_zeros() as usize
-        })
+        (1..=WORDS)
+            .map(|n| (word + n) % WORDS)
+            .find(|w| self.bits[*w] != 0)
+            .map(|w| w * 64 + self.bits[w].trailing_zeros() as usize)
     }
 
     /// Takes the next event and moves the time; `None` when it lies beyond `end`.
@@ -135,7 +136,9 @@ impl<E> Queue<E> {
         let soon = self.first_bucket().map(|bucket| self.first_of(bucket));
         let later = self.later.last().copied();
         let slot = match (soon, later) {
-            (Some((at, tie, slot, before, bucket)), later) if later.is_none_or(|l| (at, tie) < (l.0, l.1)) => {
+            (Some((at, tie, slot, before, bucket)), later)
+                if later.is_none_or(|l| (at, tie) < (l.0, l.1)) =>
+            {
                 if at > end {
                     return self.rest_until(end);
                 }

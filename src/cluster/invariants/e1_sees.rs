@@ -30,7 +30,7 @@ impl Invariant for WhoSeesRefuses {
             }
             Decision::VoteGranted { candidate, ask, verdict, .. } => {
                 // The same vote may be repeated when the winner is known already.
-                let repeated = self.votes.insert(*member, (*candidate, *ask)) == Some((*candidate, *ask));
+                let repeated = self.votes.insert(*member, (*candidate, **ask)) == Some((*candidate, **ask));
                 let failover = self.candidacies.contains(&(*candidate, ask.term));
                 if repeated || !failover || verdict.is_down() {
                     return Ok(());
