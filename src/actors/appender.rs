@@ -85,17 +85,18 @@ impl Appender {
         }
     }
 
-    /// Hands over what is held back. The last one's receipt speaks for all of them.
+    /// Hands over what is held back.
     pub(super) fn release(&self) {
         let Held { batches, timer } = self.held.take();
         if let Some(timer) = timer {
             timer.abort();
         }
-        let last =
-            batches.into_iter().fold(None, |_, batch| Some(self.hand_over(batch, Durability::Buffered)));
-        if let Some(receipt) = last {
-            self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
+        if batches.is_empty() {
+            return;
         }
+        // One after the other, they are one batch: the log's thread is woken once.
+        let receipt = self.hand_over(batches.concat(), Durability::Buffered);
+        self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
     }
 
     fn hand_over(&self, batch: Vec<Record>, durability: Durability) -> Receipt {

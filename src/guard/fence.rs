@@ -69,15 +69,18 @@ pub(super) fn fence(
         pass.quit(by);
     }
     let until = boot_now().plus_nanos(PASS_MAX.0);
-    loop {
+    let clear = loop {
         let clear = pass.kill_until_clear(until);
         // Somebody may have removed the seal, and started a PostgreSQL in between: look again.
         let put_back = pass.seal(SEAL_WAIT_MAX) == Some(Sealed::Created);
-        if !clear || !put_back || boot_now() >= until {
-            break;
+        if !clear || !put_back {
+            break clear;
         }
-    }
-    pass.outcome(started)
+        if boot_now() >= until {
+            break false;
+        }
+    };
+    pass.outcome(started, clear)
 }
 
 /// Half of what is left until the lease ends, less the grace, within the bounds above.
@@ -169,15 +172,17 @@ impl Pass<'_> {
         }
     }
 
-    fn outcome(self, started: BootNanos) -> FenceOutcome {
+    /// `clear`: enough empty scans in a row since the last seal. One empty scan proves nothing (D3).
+    fn outcome(self, started: BootNanos, clear: bool) -> FenceOutcome {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let left = self.last.as_ref().map_or(u32::MAX, |found| count(found.len()));
         let seal = self.seal.unwrap_or_else(|| Err("not tried".into()));
         FenceOutcome {
             sealed: seal.is_ok(),
             seal_error: seal.err().map(super::frame::cut_text),
             killed: count(self.killed.len()),
             scans: self.scans,
-            left: self.last.as_ref().map_or(u32::MAX, |found| count(found.len())),
+            left: if left == 0 && !clear { u32::MAX } else { left },
             uninterruptible: self
                 .last
                 .as_ref()
@@ -253,6 +258,40 @@ mod tests {
         assert!(!outcome.sealed && outcome.left == 0 && !outcome.is_complete());
         assert!(outcome.seal_error.unwrap().contains("did not answer"));
         child.wait().unwrap();
+    }
+
+    /// The pass runs out just as what was left goes, or as the seal is put back: who might have been
+    /// started, or forked, in between was not looked for.
+    #[test]
+    fn a_pass_that_ran_out_claims_no_emptiness() {
+        let dir = seal::stand_in();
+        let dir_data = DataDir::resolve(dir.path()).unwrap();
+        let mut none = |_: Duration| SealResult::Unknown;
+        let mut pass = Pass {
+            dir: &dir_data,
+            sealer: &mut none,
+            killed: Vec::new(),
+            scans: 0,
+            last: Ok(Vec::new()),
+            seal: None,
+        };
+        assert!(!pass.kill_until_clear(boot_now()), "one scan is not enough");
+        assert!(pass.last.as_ref().unwrap().is_empty());
+        let outcome = pass.outcome(boot_now(), false);
+        assert_eq!(outcome.left, u32::MAX);
+
+        let seals = Cell::new(0);
+        let late = fence(&dir_data, None, Head::Unknown, &mut |_| {
+            seals.set(seals.get() + 1);
+            let sealed = seal::seal(dir.path()).unwrap();
+            if seals.get() == 1 {
+                seal::unseal(dir.path()).unwrap();
+            } else {
+                std::thread::sleep(Duration::from_nanos(PASS_MAX.0));
+            }
+            SealResult::Sealed(sealed)
+        });
+        assert!(!late.is_complete(), "{late:?}");
     }
 
     #[test]

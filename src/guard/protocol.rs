@@ -225,7 +225,8 @@ pub struct FenceOutcome {
     pub killed: u32,
     /// Scans of `/proc` made.
     pub scans: u32,
-    /// Processes left at the last scan; `u32::MAX` if it could not be made.
+    /// Processes left at the last scan; `u32::MAX` if it could not be made, or if it found none but too few
+    /// scans in a row were empty.
     pub left: u32,
     /// Those among `left` in uninterruptible sleep: not gone, and deaf to SIGKILL until they wake.
     pub uninterruptible: u32,
@@ -240,6 +241,15 @@ impl FenceOutcome {
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         self.sealed && self.left == 0
+    }
+
+    /// Returns what is known of the processes left, in words.
+    #[must_use]
+    pub fn describe_left(&self) -> String {
+        match self.left {
+            u32::MAX => "whether processes are left is unknown".to_owned(),
+            left => format!("{left} processes left"),
+        }
     }
 }
 
