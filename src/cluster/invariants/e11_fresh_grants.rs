@@ -22,10 +22,8 @@ impl Invariant for FreshGrants {
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
-            Fact::Sent { from, to, message } => {
-                if let Message::LeaseGranted(ask) | Message::VoteGranted(ask) = message {
-                    self.0.entry((*to, ask.term, ask.process.nonce)).or_default().insert(*from);
-                }
+            Fact::Sent { from, to, message: Message::LeaseGranted(ask) | Message::VoteGranted(ask) } => {
+                self.0.entry((*to, ask.term, ask.process.nonce)).or_default().insert(*from);
             }
             Fact::PromotionSent { member, term } => {
                 let node = world.node(*member);
