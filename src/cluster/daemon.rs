@@ -80,6 +80,7 @@ impl World {
         for record in &log[first..] {
             self.note(id, record);
         }
+        self.noted.look(&self.nodes[usize::from(id.0)], &log[first..]);
         self.node_mut(id).log.records = log;
         self.flush(id);
         let binds = self.node(id).daemon.as_ref().is_some_and(|d| d.wanted == last);

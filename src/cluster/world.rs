@@ -4,6 +4,7 @@
 use super::draw::{Domain, Draws};
 use super::fact::Fact;
 use super::guard::Guard;
+use super::marks::Noted;
 use super::network::Network;
 use super::node::{Log, Node};
 use super::postgres::{Histories, Postgres};
@@ -44,6 +45,8 @@ pub struct World {
     pub batches: u64,
     /// Lines for people: decisions and faults, when asked for.
     pub story: Option<Vec<String>>,
+    /// The rare states that members' records showed.
+    pub(super) noted: Noted,
     pub(super) scratch: Scratch,
 }
 
@@ -77,6 +80,7 @@ impl World {
             promotions: 0,
             batches: 0,
             story: None,
+            noted: Noted::default(),
             scratch: Scratch::default(),
             scenario,
         };

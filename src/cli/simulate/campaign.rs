@@ -2,9 +2,10 @@
 //! of the seeds.
 
 use super::coverage::Coverage;
+use super::marks::{Asked, complaints};
 use super::{SimulateArgs, again, json, scenario_of};
 use crate::cli::exit::Exit;
-use crate::cluster::{Broken, Outcome, Runner, Scenario};
+use crate::cluster::{Broken, Mark, Outcome, Runner, Scenario};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -54,6 +55,16 @@ impl Campaign {
     /// Returns whether everything held, and every run repeated itself.
     pub(crate) fn held(&self) -> bool {
         self.wrong.is_empty()
+    }
+
+    /// Returns the marks that it should have reached, and did not.
+    fn missed(&self, asked: Asked) -> Vec<Mark> {
+        self.coverage.reached().missed(asked)
+    }
+
+    /// Returns how it ends: what never happened was not tested, so a missed mark counts like a broken invariant.
+    fn exit(&self, asked: Asked) -> Exit {
+        if self.held() && self.missed(asked).is_empty() { Exit::Ok } else { Exit::Degraded }
     }
 }
 
@@ -134,16 +145,17 @@ pub(super) fn many(args: &SimulateArgs, text: &str) -> anyhow::Result<Exit> {
         },
     );
     bar.finish_and_clear();
+    let asked = Asked::of(args.require_marks, args.minutes);
     if args.json {
-        println!("{}", summary_json(&made, threads, args.twice));
+        println!("{}", summary_json(&made, threads, args.twice, asked));
     } else {
         tell(&made, threads, args.twice);
+        complaints(&made.missed(asked), made.seeds).iter().for_each(|line| println!("{line}"));
     }
-    let Some((seed, _)) = made.wrong.first() else { return Ok(Exit::Ok) };
-    if !args.json {
+    if let Some((seed, _)) = made.wrong.first().filter(|_| !args.json) {
         println!("{}", again(args, *seed));
     }
-    Ok(Exit::Degraded)
+    Ok(made.exit(asked))
 }
 
 fn bar(seeds: u64) -> ProgressBar {
@@ -175,6 +187,7 @@ fn tell(made: &Campaign, threads: usize, twice: bool) {
     if untold > 0 {
         println!("and {untold} more seeds");
     }
+    println!("{}", made.coverage.reached().table());
     made.coverage.lines().iter().for_each(|line| println!("{line}"));
     let runs = if twice { 2.0 } else { 1.0 };
     println!(
@@ -191,7 +204,7 @@ fn tell(made: &Campaign, threads: usize, twice: bool) {
     );
 }
 
-fn summary_json(made: &Campaign, threads: usize, twice: bool) -> serde_json::Value {
+fn summary_json(made: &Campaign, threads: usize, twice: bool, asked: Asked) -> serde_json::Value {
     let wrong: Vec<_> = made
         .wrong
         .iter()
@@ -208,5 +221,34 @@ fn summary_json(made: &Campaign, threads: usize, twice: bool) -> serde_json::Val
         "threads": threads,
         "wall_s": made.wall_s,
         "covered": made.coverage.json(),
+        "marks": made.coverage.reached().json(asked),
+        "missed": made.missed(asked).iter().map(|m| m.name()).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::swarm;
+
+    #[test]
+    fn a_campaign_whose_generator_makes_no_faults_fails_though_everything_holds() {
+        let seeds = (0, 200);
+        let idle = |seed| Scenario {
+            faults: vec![],
+            heal_at_ms: 5_000,
+            end_at_ms: 6_000,
+            live: false,
+            ..swarm(seed)
+        };
+        let made = campaign(seeds, 2, false, idle, |_, _| {});
+        assert!(made.held());
+        let missed = made.missed(Asked::Likely);
+        assert!(missed.contains(&Mark::VetoedInPreVote), "{missed:?}");
+        assert!(!missed.contains(&Mark::VoteSplit), "too rare to be asked of 200 seeds: {missed:?}");
+        assert_eq!(made.exit(Asked::Likely), Exit::Degraded);
+        assert_eq!(made.exit(Asked::None), Exit::Ok);
+        let lines = complaints(&missed, made.seeds);
+        assert!(lines.iter().any(|l| l.contains("VetoedInPreVote (E1) was not reached in 200 seeds")), "{lines:?}");
+    }
 }
