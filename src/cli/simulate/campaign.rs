@@ -249,6 +249,9 @@ mod tests {
         assert_eq!(made.exit(Asked::Likely), Exit::Degraded);
         assert_eq!(made.exit(Asked::None), Exit::Ok);
         let lines = complaints(&missed, made.seeds);
-        assert!(lines.iter().any(|l| l.contains("VetoedInPreVote (E1) was not reached in 200 seeds")), "{lines:?}");
+        assert!(
+            lines.iter().any(|l| l.contains("VetoedInPreVote (E1) was not reached in 200 seeds")),
+            "{lines:?}"
+        );
     }
 }

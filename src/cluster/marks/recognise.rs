@@ -36,6 +36,9 @@ pub(in crate::cluster) fn of_fact(world: &World, fact: &Fact) -> Marks {
     if node.thawed_at == now && node.guard.marked {
         reached.add(Mark::ThawedTooLate);
     }
+    if *was_writable && activity(node) == "standing" {
+        reached.add(Mark::IncumbentExpired);
+    }
     let stands = |n: &Node| matches!(activity(n), "waiting to stand" | "freezing" | "standing");
     if *was_writable && world.nodes.iter().any(|n| n.id != *member && stands(n)) {
         reached.add(Mark::LeaseEndedMeanwhile);
@@ -76,8 +79,7 @@ impl Noted {
                     Mark::StaleRelease.when(*term < ledger.announced_term())
                 }
                 Message::CandidacyEnded { term, nonce } => {
-                    let mine =
-                        ledger.voted.filter(|v| v.ask.term == *term && v.ask.process.nonce == *nonce);
+                    let mine = ledger.voted.filter(|v| v.ask.term == *term && v.ask.process.nonce == *nonce);
                     Mark::VoteReturned.when(mine.is_some() && ledger.promise.is_none())
                 }
                 Message::VoteGranted(ask) => {
@@ -146,7 +148,6 @@ impl Noted {
             }
             Decision::LeaseExpired { term, .. } => {
                 self.add(Mark::LeaseLostPromoting.when(*term > ledger.announced_term()));
-                self.add(Mark::IncumbentExpired.when(activity(node) == "standing"));
                 Some(Mark::LeaseRanOut)
             }
             Decision::FenceOrdered { why, .. } => match why {
@@ -205,7 +206,8 @@ impl Noted {
             }
             Decision::PromotionOrdered { term } => {
                 let run = node.daemon_run().unwrap_or_default();
-                Mark::PromotionResumed.when(self.wins.get(&node.id).is_some_and(|w| w.0 == *term && w.1 != run))
+                Mark::PromotionResumed
+                    .when(self.wins.get(&node.id).is_some_and(|w| w.0 == *term && w.1 != run))
             }
             Decision::HistoryShared { .. } => Some(Mark::WinnerMissed),
             Decision::AdoptionRefused { .. } => Some(Mark::AdoptionRefused),
@@ -215,12 +217,10 @@ impl Noted {
             }
             Decision::PauseConfirmed { .. } => Some(Mark::PausedByQuorum),
             Decision::PauseEnded(pause) => {
-                let back = begins(batch, |o| {
-                    matches!(o, Observation::GuardReported(GuardReport::Armed { .. }))
-                });
-                let dead = |d: &Decision| {
-                    matches!(d, Decision::VerdictChanged { to: Verdict::ConfirmedDown, .. })
-                };
+                let back =
+                    begins(batch, |o| matches!(o, Observation::GuardReported(GuardReport::Armed { .. })));
+                let dead =
+                    |d: &Decision| matches!(d, Decision::VerdictChanged { to: Verdict::ConfirmedDown, .. });
                 self.add(Mark::PauseEndedOnReturn.when(back && pause.primary == node.id));
                 Mark::PauseEndedByDeath.when(decides(batch, dead))
             }
