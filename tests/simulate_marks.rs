@@ -31,7 +31,7 @@ fn made_for_it() -> Vec<(Mark, Scenario)> {
             Mark::IncumbentExpired,
             Scenario {
                 rebuild_ms: Some(15_000),
-                ..scenario(three(), vec![(19_300, clog(C, 6_700)), (19_600, clog(B, 4_000)), (26_200, cut)])
+                ..scenario(three(), vec![(19_300, clog(C, 6_700)), (19_600, clog(B, 4_000)), (25_500, cut)])
             },
         ),
     ]

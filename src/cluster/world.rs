@@ -12,7 +12,7 @@ use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
-use crate::events::{Deadline, LogFound, Record};
+use crate::events::{Deadline, Fencing, LogFound, Record};
 use pgfo_replay::Seq;
 use pgfo_replay::simulation::TraceHash;
 use std::hash::Hash;
@@ -279,6 +279,9 @@ impl World {
             | Event::PostgresReplayed(id, _) => {
                 let node = self.node(*id);
                 node.postgres.as_ref().map_or(SimNanos(0), |p| p.frozen_until).max(node.frozen_until)
+            }
+            Event::GuardDeadline(id, ..) if self.node(*id).settings.fencing == Fencing::Daemon => {
+                self.node(*id).daemon_frozen_until()
             }
             Event::GuardDeadline(id, ..)
             | Event::PostgresKilled(id, _)
