@@ -53,9 +53,10 @@ pub struct WatchPrimary(pub MemberId);
 #[rtype(result = "()")]
 pub struct Retime(pub ProbeTargets);
 
+/// A heartbeat is due: probe.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Tick;
+pub struct Beat;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -128,16 +129,15 @@ impl Actor for HeartbeatProber {
         // A member that missed many failovers learns of all their winners at once.
         ctx.set_mailbox_capacity(256);
         self.due = Instant::now();
-        ctx.notify(Tick);
     }
 }
 
 impl Supervised for HeartbeatProber {}
 
-impl Handler<Tick> for HeartbeatProber {
+impl Handler<Beat> for HeartbeatProber {
     type Result = ();
 
-    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Beat, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.due);
         // D4: a prober that ran late by a whole interval says so.
@@ -149,7 +149,6 @@ impl Handler<Tick> for HeartbeatProber {
             self.heartbeat(primary, stalled, ctx);
         }
         self.due = now + self.targets.interval;
-        ctx.notify_later(Tick, self.targets.interval);
     }
 }
 
