@@ -4,6 +4,7 @@ mod campaign;
 mod coverage;
 mod export;
 mod plant;
+mod progress;
 
 use super::exit::Exit;
 use crate::cluster::{Outcome, Scenario, run_with_story, shrink_while, swarm, swarm_lasting};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use campaign::range;
-pub(crate) use campaign::{Campaign, campaign};
+pub(crate) use campaign::{Campaign, Plan, Seeds, Twice, campaign};
 
 /// Decisions and faults shown before what broke an invariant.
 const LAST_EVENTS: usize = 40;
@@ -27,9 +28,13 @@ pub struct SimulateArgs {
     /// Run the scenario of one seed.
     #[arg(long, conflicts_with_all = ["seeds", "scenario"])]
     pub seed: Option<u64>,
-    /// Run the scenarios of many seeds, such as 0..1000 (the last one is left out).
+    /// Run the scenarios of many seeds, such as 0..1000 (the last one is left out); with --for: from which one on,
+    /// such as 1000.. .
     #[arg(long, value_name = "A..B", conflicts_with = "scenario")]
     pub seeds: Option<String>,
+    /// Run one seed after the other for this long, such as 1h; one in twenty is run twice.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with_all = ["seed", "scenario", "plant"], value_parser = humantime::parse_duration)]
+    pub length: Option<Duration>,
     /// Run a scenario file.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
@@ -41,7 +46,7 @@ pub struct SimulateArgs {
     pub print_scenario: bool,
     /// Leave out every fault that is not needed to break the invariant, and print what is left as a
     /// scenario file.
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with_all = ["seeds", "length"])]
     pub shrink: bool,
     /// Plant a bug in every member, or `all`: one after the other. Needs a build with the feature
     /// `planted-bugs`.
@@ -55,7 +60,7 @@ pub struct SimulateArgs {
     pub twice: bool,
     /// Write the members' event logs into this directory, one directory a member, as `pgfo replay` takes
     /// them; with --shrink: the scenario file.
-    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["seeds", "length"])]
     pub out: Option<PathBuf>,
     /// Threads for many seeds; by default as many as there are cores.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
@@ -81,8 +86,8 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
     if let Some(name) = &args.plant {
         return plant::run(args, name);
     }
-    if let Some(text) = &args.seeds {
-        return campaign::many(args, text);
+    if args.seeds.is_some() || args.length.is_some() {
+        return campaign::many(args);
     }
     let (scenario, reproduce) = match &args.scenario {
         Some(path) => {
@@ -93,7 +98,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
             (scenario, format!("pgfo simulate --scenario {}", path.display()))
         }
         None => {
-            let Some(seed) = args.seed else { bail!("give --seed, --seeds or --scenario") };
+            let Some(seed) = args.seed else { bail!("give --seed, --seeds, --for or --scenario") };
             (scenario_of(args, seed), again(args, seed))
         }
     };

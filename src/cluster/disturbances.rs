@@ -3,7 +3,7 @@
 
 use super::faults::RESTART;
 use super::node::Node;
-use super::postgres::Process;
+use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening, Run};
 use super::scenario::{CrashPoint, Fault};
 use super::time::SimNanos;
@@ -59,6 +59,12 @@ impl World {
                 let (path, why) = ("events.db.aside".to_owned(), "it can't be opened".to_owned());
                 self.node_mut(member).log.condition = LogFound::PutAside { path, why };
                 self.daemon_returns(member, self.now().plus(RESTART));
+            }
+            Fault::KillPrimary => {
+                let leads = |n: &&Node| n.postgres.as_ref().is_some_and(Postgres::is_writable);
+                if let Some(member) = self.nodes.iter().find(leads).map(|n| n.id) {
+                    self.kill_postgres(member);
+                }
             }
             Fault::ManualPromotion { member } => {
                 let run =

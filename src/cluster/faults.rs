@@ -210,7 +210,7 @@ impl World {
     }
 
     /// The postmaster dies; a busy backend may outlive it, and write (D3).
-    fn kill_postgres(&mut self, id: MemberId) {
+    pub(super) fn kill_postgres(&mut self, id: MemberId) {
         let now = self.now();
         let outlives = self.takes_us(id, 0, 4_000_000);
         let node = self.node_mut(id);

@@ -1,6 +1,6 @@
 //! One run: a scenario to its end, under all invariants, and what came of it.
 
-use super::fact::Fact;
+use super::fact::{Fact, Hearing};
 use super::invariants::{Invariant, is_live, registry};
 use super::scenario::Scenario;
 use super::time::SimNanos;
@@ -77,18 +77,20 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
     #[cfg(feature = "planted-bugs")]
     let _planting = Planting::of(world.scenario.planted);
     world.story = story.then(Vec::new);
-    let mut invariants = registry();
+    let mut judges = Judges::new(registry());
     let end = SimNanos::from_millis(world.scenario.end_at_ms);
     let mut broken = None;
     let mut facts = Vec::new();
     while broken.is_none() && world.step(end) {
-        std::mem::swap(&mut facts, &mut world.facts);
-        for fact in facts.drain(..) {
-            broken = broken.or_else(|| look(&mut invariants, &world, &fact));
+        if world.facts.is_empty() {
+            continue;
         }
+        std::mem::swap(&mut facts, &mut world.facts);
+        broken = facts.iter().find_map(|fact| judges.look(&world, fact));
+        facts.clear();
     }
     if broken.is_none() {
-        broken = invariants.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
+        broken = judges.all.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
     }
     let outcome = Outcome {
         broken,
@@ -102,8 +104,25 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
     (outcome, world)
 }
 
-fn look(invariants: &mut [Box<dyn Invariant>], world: &World, fact: &Fact) -> Option<Broken> {
-    invariants.iter_mut().find_map(|i| i.look(world, fact).err().map(|how| say(&**i, world, how)))
+/// The invariants, with those that look at each kind of fact.
+struct Judges {
+    all: Vec<Box<dyn Invariant>>,
+    hearers: Vec<Vec<usize>>,
+}
+
+impl Judges {
+    fn new(all: Vec<Box<dyn Invariant>>) -> Self {
+        let hearers = |kind| (0..all.len()).filter(|i| all[*i].hears().contains(kind)).collect();
+        Self { hearers: Hearing::ALL.iter().map(hearers).collect(), all }
+    }
+
+    fn look(&mut self, world: &World, fact: &Fact) -> Option<Broken> {
+        let all = &mut self.all;
+        self.hearers[fact.hearing() as usize].iter().find_map(|i| {
+            let invariant = &mut all[*i];
+            invariant.look(world, fact).err().map(|how| say(&**invariant, world, how))
+        })
+    }
 }
 
 fn say(invariant: &dyn Invariant, world: &World, how: String) -> Broken {

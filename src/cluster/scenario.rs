@@ -195,6 +195,8 @@ pub enum Fault {
     LogRefuses { member: MemberId },
     /// The operator promotes a standby by hand, past pgfo.
     ManualPromotion { member: MemberId },
+    /// The PostgreSQL that accepts writes dies, wherever it is.
+    KillPrimary,
 }
 
 /// A fault and its moment.
@@ -363,7 +365,8 @@ impl Fault {
             | Self::WallStep { .. }
             | Self::ReceiverDies { .. }
             | Self::LogRefuses { .. }
-            | Self::ManualPromotion { .. } => 0,
+            | Self::ManualPromotion { .. }
+            | Self::KillPrimary => 0,
         }
     }
 

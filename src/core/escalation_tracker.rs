@@ -1,7 +1,7 @@
 //! The EscalationTracker: one member's verdict about the primary (D1 to D4). It orders heart
 //! massages and says *confirmed down* of its own node only; it never votes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
     Deadline, Decision, Event, Message, Observation, ProbeFailure, ProbeKind, ProbeReport, Record, Settings,
     Verdict,
@@ -25,7 +25,7 @@ struct Escalation {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EscalationTracker {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     escalation: Option<Escalation>,
     sign_since: Option<BootNanos>,
     /// The postmaster start that was confirmed gone: a late answer of it is no sign of life.
@@ -44,7 +44,8 @@ impl EscalationTracker {
     /// Makes the tracker of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), escalation: None, sign_since: None, confirmed_started: None }
+        let ledger = Box::new(Ledger::new(settings));
+        Self { ledger, escalation: None, sign_since: None, confirmed_started: None }
     }
 
     /// Returns what this role knows.
@@ -169,8 +170,14 @@ impl EscalationTracker {
             out.push(Event::Decided(Decision::MassageOrdered { target, attempt }));
         }
     }
+}
 
-    fn observe_own(&mut self, record: &Record) {
+impl LedgerRole for EscalationTracker {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
+
+    fn evolve_own(&mut self, record: &Record) {
         let now = self.ledger.now;
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => {
@@ -241,7 +248,7 @@ impl Machine for EscalationTracker {
 
     fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);
-        self.observe_own(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

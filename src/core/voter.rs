@@ -3,7 +3,7 @@
 
 mod ballots;
 
-use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
     Observation, PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     /// A vote request that waits for this member's freeze to be observed.
     pending: Option<(MemberId, VoteAsk)>,
     /// A request to freeze that was refused for a reason that may pass at any moment.
@@ -49,7 +49,7 @@ impl Voter {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            ledger: Ledger::new(settings),
+            ledger: Box::new(Ledger::new(settings)),
             pending: None,
             refused_freeze: None,
             stopping: false,
@@ -74,7 +74,7 @@ impl Voter {
             return;
         }
         out.push(Event::Decided(match self.refuses_lease(from, ask, announced) {
-            Some(why) => Decision::LeaseRefused { to: from, ask: *ask, why },
+            Some(why) => Decision::LeaseRefused { to: from, ask: Box::new(*ask), why },
             None => Decision::LeaseGranted {
                 to: from,
                 ask: *ask,
@@ -418,12 +418,12 @@ fn left(until: BootNanos, now: BootNanos) -> crate::core::Nanos {
     crate::core::Nanos(until.nanos_since(now))
 }
 
-impl Machine for Voter {
-    type Event = Event;
-    type Deadline = Deadline;
+impl LedgerRole for Voter {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
 
-    fn evolve(&mut self, record: &Record) {
-        self.ledger.evolve(record);
+    fn evolve_own(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(start)) => {
                 self.renewal_owed = self.ledger.forgetful && start.log == LogFound::Intact;
@@ -493,6 +493,16 @@ impl Machine for Voter {
             }
             _ => {}
         }
+    }
+}
+
+impl Machine for Voter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -1,7 +1,7 @@
 //! The Witness: bears witness of what this member sees. It sends heartbeats, answers pre-votes and
 //! passes on what others missed. Nothing it says binds anybody; it never votes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Nanos};
 use crate::events::{
     Announcement, Deadline, Decision, Event, FlushedMark, Heartbeat, Message, Observation, OperatorRequest,
     Record, Refusal, Settings, Testimony, Verdict,
@@ -13,14 +13,14 @@ use std::sync::Arc;
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
 }
 
 impl Witness {
     /// Makes the witness of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings) }
+        Self { ledger: Box::new(Ledger::new(settings)) }
     }
 
     /// Returns what this role knows.
@@ -121,12 +121,21 @@ impl Witness {
     }
 }
 
+impl LedgerRole for Witness {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
+
+    fn evolve_own(&mut self, _: &Record) {}
+}
+
 impl Machine for Witness {
     type Event = Event;
     type Deadline = Deadline;
 
     fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -128,7 +128,7 @@ pub struct VoteAsk {
     pub accepts_loss: bool,
 }
 
-/// A message between members.
+/// A message between members. What is large and rare is boxed: a message is moved several times, and most are small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// I am here.
@@ -138,7 +138,7 @@ pub enum Message {
     /// Granted; echoes the request.
     LeaseGranted(LeaseAsk),
     /// Refused; echoes the request.
-    LeaseRefused(LeaseAsk, Refusal),
+    LeaseRefused(Box<LeaseAsk>, Refusal),
     /// My tenure of this term is over; the last request was this (L8).
     LeaseReleased {
         /// The term.
@@ -202,7 +202,7 @@ pub enum Message {
     /// A vote, and a grant with it; echoes the request.
     VoteGranted(LeaseAsk),
     /// No vote; echoes the request.
-    VoteRefused(LeaseAsk, Refusal),
+    VoteRefused(Box<LeaseAsk>, Refusal),
     /// You are better placed: stand.
     CandidacyYielded {
         /// The term that was given up.

@@ -177,9 +177,8 @@ fn heard_term(message: &Message) -> Option<Term> {
         Message::LeaseRequested(ask)
         | Message::RenewalRequested(ask)
         | Message::LeaseGranted(ask)
-        | Message::LeaseRefused(ask, _)
-        | Message::VoteGranted(ask)
-        | Message::VoteRefused(ask, _) => Some(ask.term),
+        | Message::VoteGranted(ask) => Some(ask.term),
+        Message::LeaseRefused(ask, _) | Message::VoteRefused(ask, _) => Some(ask.term),
         Message::LeaseReleased { term, .. }
         | Message::ConfirmedDown { term, .. }
         | Message::FreezeRequested { term, .. }
@@ -226,11 +225,11 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         Decision::FenceOrdered { term, .. } => (term.0 > 0).then_some(*term),
         Decision::ElectionAbandoned { term, .. } => *term,
         Decision::LeaseGranted { ask, .. }
-        | Decision::LeaseRefused { ask, .. }
-        | Decision::VoteGranted { ask, .. }
-        | Decision::VoteRefused { ask, .. }
         | Decision::LeaseRequested(ask)
         | Decision::RenewalRequested(ask) => Some(ask.term),
+        Decision::LeaseRefused { ask, .. }
+        | Decision::VoteGranted { ask, .. }
+        | Decision::VoteRefused { ask, .. } => Some(ask.term),
         Decision::VoteRequested(ask) => Some(ask.ask.term),
         Decision::PauseAgreed(pause)
         | Decision::PauseEnded(pause)

@@ -3,7 +3,7 @@
 //! A fault that lasts may cause another one every ten seconds, or every two leases where they are shorter: each
 //! tenure can end by the same lost renewals.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::events::Decision;
 
@@ -23,6 +23,9 @@ impl Invariant for OnePerCause {
     }
     fn says(&self) -> &'static str {
         "one failover per cause"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {

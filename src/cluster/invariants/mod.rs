@@ -27,7 +27,7 @@ mod v1_one_primary;
 mod v2_agreement;
 mod v3_standbys;
 
-use super::fact::Fact;
+use super::fact::{Fact, Hearing};
 use super::world::World;
 use crate::core::Quorum;
 
@@ -38,6 +38,11 @@ pub trait Invariant {
 
     /// Returns what it says, in one sentence.
     fn says(&self) -> &'static str;
+
+    /// Returns which facts it looks at.
+    fn hears(&self) -> &'static [Hearing] {
+        Hearing::ALL
+    }
 
     /// Looks at a fact just after it happened.
     ///

@@ -1,6 +1,6 @@
 //! S9: nothing automatic while paused or manual.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::cluster::scenario::Fault;
 use crate::events::{Decision, PauseId};
@@ -15,6 +15,9 @@ impl Invariant for NothingAutomatic {
     }
     fn says(&self) -> &'static str {
         "nothing automatic while paused or manual"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };

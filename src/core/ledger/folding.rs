@@ -285,7 +285,7 @@ impl Ledger {
                 }
             }
             Decision::VoteGranted { candidate, ask, until, .. } => {
-                self.voted = Some(Vote { candidate: *candidate, ask: *ask });
+                self.voted = Some(Vote { candidate: *candidate, ask: **ask });
                 self.promise =
                     Some(Promise { holder: *candidate, term: ask.term, number: ask.number, until: *until });
                 self.promise_longest = self.promise_longest.max(ask.duration);

@@ -96,7 +96,7 @@ impl Promoter {
             {
                 granted.push(from);
             }
-            (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if echo == ask => {
+            (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if **echo == *ask => {
                 refused.insert(from, *why);
             }
             (Message::CandidacyYielded { .. }, _) => {
@@ -175,7 +175,7 @@ impl Promoter {
             }
             Decision::VoteGranted { candidate, ask: asked, .. } if *candidate == me => {
                 if let Phase::Standing { ask, granted, .. } = &mut self.phase
-                    && ask == asked
+                    && *ask == **asked
                     && !granted.contains(&me)
                 {
                     granted.push(me);
@@ -183,7 +183,7 @@ impl Promoter {
             }
             Decision::VoteRefused { candidate, ask: asked, why } if *candidate == me => {
                 if let Phase::Standing { ask, refused, .. } = &mut self.phase
-                    && ask == asked
+                    && *ask == **asked
                 {
                     refused.insert(me, *why);
                 }

@@ -8,7 +8,7 @@ mod promotion;
 mod roster;
 mod tenure;
 
-use crate::core::{BootNanos, Incarnation, Ledger, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{BootNanos, Incarnation, Ledger, LedgerRole, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
@@ -110,7 +110,7 @@ struct Following {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promoter {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     phase: Phase,
     /// No attempt before this.
     retry_at: BootNanos,
@@ -167,7 +167,7 @@ impl Promoter {
     pub fn new(settings: Settings) -> Self {
         let members = settings.members.len();
         Self {
-            ledger: Ledger::new(settings),
+            ledger: Box::new(Ledger::new(settings)),
             phase: Phase::Idle,
             retry_at: BootNanos(0),
             number: 0,
@@ -295,12 +295,12 @@ impl Promoter {
     }
 }
 
-impl Machine for Promoter {
-    type Event = Event;
-    type Deadline = Deadline;
+impl LedgerRole for Promoter {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
 
-    fn evolve(&mut self, record: &Record) {
-        self.ledger.evolve(record);
+    fn evolve_own(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => self.on_restart(),
             Event::Observed(o) => {
@@ -314,6 +314,16 @@ impl Machine for Promoter {
                 self.follow_decided(d);
             }
         }
+    }
+}
+
+impl Machine for Promoter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -24,7 +24,7 @@ impl Voter {
         match self.ballot(from, ask) {
             Ballot::Grant { own, loss_bytes } => out.push(Event::Decided(Decision::VoteGranted {
                 candidate: from,
-                ask: ask.ask,
+                ask: Box::new(ask.ask),
                 position: ask.position,
                 own,
                 verdict: self.ledger.verdict,
@@ -32,7 +32,8 @@ impl Voter {
                 until: self.promised_until(from, &ask.ask),
             })),
             Ballot::Refuse(why) => {
-                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask: ask.ask, why }));
+                let ask = Box::new(ask.ask);
+                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask, why }));
             }
             Ballot::Freeze => out.push(Event::Decided(Decision::FreezePromised {
                 term: ask.ask.term,
