@@ -250,7 +250,7 @@ fn cases() -> Vec<Case> {
             let restarts = vec![split(20_000, 30_000), daemon(B, 21_000, 100), daemon(C, 21_100, 100)];
             scenario(three(), restarts)
         }),
-        case(Plant::FirstGrantUnflushed, 10, &["S5"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::FirstGrantUnflushed, 15, &["S5"], scenario(three(), vec![kill(20_000)])),
         case(Plant::RenewalOvertakesFirst, 0, &["S5"], {
             let slow = (100, Fault::SlowDisk { member: C, flush_ms: 3_500, for_ms: 20_000 });
             scenario(three(), vec![slow])
