@@ -96,7 +96,7 @@ impl Promoter {
         if matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption)
             && self.ledger.roster.number == 0
         {
-            let roster = self.asked_roster.clone().unwrap_or_else(|| self.first_roster());
+            let roster = self.asked_roster.as_deref().cloned().unwrap_or_else(|| self.first_roster());
             out.push(decided(Decision::RosterCommitted(roster)));
         }
         if !self.ledger.leases() {
