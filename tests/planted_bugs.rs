@@ -237,8 +237,8 @@ fn cases() -> Vec<Case> {
         case(Plant::ReleaseClearsAny, 14, &["L1"], released_long_ago()),
         case(Plant::ReleasedThoughWritable, 6, &["L8"], adopted_and_dead()),
         case(Plant::ThawsForOldPrimary, 0, &["E2"], stood_in_vain()),
-        case(Plant::VotesTwice, 2, &["S4"], two_of_one_term()),
-        case(Plant::VotesInOldTerm, 2, &["S3", "S4"], two_of_one_term()),
+        case(Plant::VotesTwice, 41, &["S4"], two_of_one_term()),
+        case(Plant::VotesInOldTerm, 41, &["S3", "S4"], two_of_one_term()),
         case(Plant::VotesAgainstPromise, 0, &["L1", "S2"], won_and_silent()),
         case(Plant::NoIncumbent, 0, &["V3"], stood_in_vain()),
         case(Plant::PauseUnconfirmed, 0, &["S2"], paused_by_itself()),
@@ -281,6 +281,7 @@ fn cases() -> Vec<Case> {
             late_wal(vec![(15_000, Fault::FreezeUnobserved { member: B, for_ms: 9_950 })])
         }),
         case(Plant::TimelineIgnored, 1, &["S6"], longer_but_older()),
+        case(Plant::TimelineNumberTrusted, 74, &["E3"], kept("014_line_that_was_announced_later")),
         case(Plant::DivergedFollows, 0, &["E3"], {
             let timings = Timings { promote_ms: 5_000, ..Timings::default() };
             let s = scenario(three(), vec![promotion(PromotionFault::ReportLost), dark(20_000)]);
