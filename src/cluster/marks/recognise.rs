@@ -52,8 +52,11 @@ fn activity(node: &Node) -> &'static str {
 impl Noted {
     /// Looks at a batch that a member has just recorded.
     pub(in crate::cluster) fn look(&mut self, node: &Node, batch: &[Record]) {
-        let Some(ledger) = node.ledger() else { return };
         for record in batch {
+            if is_usual(record) {
+                continue;
+            }
+            let Some(ledger) = node.ledger() else { return };
             match &record.event {
                 Event::Observed(observation) => self.observed(node, ledger, observation, batch),
                 Event::Decided(decision) => self.decided(node, ledger, decision, record.boot, batch),
@@ -276,6 +279,33 @@ fn refused_anybody(ledger: &Ledger, why: &Refusal) -> Option<Mark> {
         Refusal::OtherConfiguration { .. } => Some(Mark::OtherConfiguration),
         Refusal::LogStalled => Some(Mark::LogStalled),
         _ => None,
+    }
+}
+
+/// Most of what is recorded, which shows no mark: told apart first, since it is most of what a run records.
+#[inline]
+fn is_usual(record: &Record) -> bool {
+    match &record.event {
+        Event::Observed(observation) => match observation {
+            Observation::HeartbeatDue { .. } => true,
+            Observation::ProbeCompleted { stalled, .. } => stalled.0 == 0,
+            Observation::MessageReceived { message, .. } => matches!(
+                message,
+                Message::Heartbeat(_)
+                    | Message::LeaseRequested(_)
+                    | Message::RenewalRequested(_)
+                    | Message::LeaseGranted(_)
+            ),
+            _ => false,
+        },
+        Event::Decided(decision) => match decision {
+            Decision::HeartbeatSent(_)
+            | Decision::LeaseRequested(_)
+            | Decision::RenewalRequested(_)
+            | Decision::LeaseExtended { .. } => true,
+            Decision::LeaseGranted { ask, until, .. } => *until <= record.boot.plus_nanos(ask.duration.0),
+            _ => false,
+        },
     }
 }
 
