@@ -64,6 +64,9 @@ pub struct Beat;
 #[rtype(result = "()")]
 struct Distrust(MemberId);
 
+/// The start of a postmaster, and the member that its WAL receiver streams from; `None`: no member's address.
+type Sender = (i64, Option<MemberId>);
+
 struct Target {
     prober: Arc<Mutex<Prober>>,
     /// A probe over a fresh connection failed: what a kept one says is not believed.
@@ -79,7 +82,7 @@ pub struct HeartbeatProber {
     massages: usize,
     due: Instant,
     /// Whom the local WAL receiver was last told to stream from, in which run of its postmaster.
-    sender_told: Rc<Cell<Option<(i64, Option<MemberId>)>>>,
+    sender_told: Rc<Cell<Option<Sender>>>,
 }
 
 impl HeartbeatProber {
@@ -98,7 +101,7 @@ impl HeartbeatProber {
     }
 
     /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change.
-    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<(i64, Option<MemberId>)> {
+    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<Sender> {
         let ProbeOutcome::Answered(answer) = outcome else { return None };
         let receiver = answer.receiver.as_ref()?;
         let (host, port) = (receiver.sender_host.as_deref()?, receiver.sender_port?);

@@ -7,6 +7,7 @@ use pgfo_replay::{BootNanos, Ensemble, Machine, Seat};
 /// One role of a simulated member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[allow(clippy::large_enum_variant, reason = "a member has one of each: no list of them grows")]
 pub enum SimRole {
     /// The verdict.
     EscalationTracker(EscalationTracker),
