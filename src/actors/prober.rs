@@ -64,7 +64,7 @@ pub struct Beat;
 #[rtype(result = "()")]
 struct Distrust(MemberId);
 
-/// The start of a postmaster, and the member that its WAL receiver streams from; `None`: no member's address.
+/// Whom the local WAL receiver streams from, in which run of its postmaster.
 type Sender = (i64, Option<MemberId>);
 
 struct Target {
@@ -81,7 +81,7 @@ pub struct HeartbeatProber {
     kept: BTreeMap<MemberId, Target>,
     massages: usize,
     due: Instant,
-    /// Whom the local WAL receiver was last told to stream from, in which run of its postmaster.
+    /// What was told last.
     sender_told: Rc<Cell<Option<Sender>>>,
 }
 
@@ -101,7 +101,7 @@ impl HeartbeatProber {
     }
 
     /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change.
-    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<Sender> {
+    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<(i64, Option<MemberId>)> {
         let ProbeOutcome::Answered(answer) = outcome else { return None };
         let receiver = answer.receiver.as_ref()?;
         let (host, port) = (receiver.sender_host.as_deref()?, receiver.sender_port?);
