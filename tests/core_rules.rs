@@ -136,7 +136,7 @@ fn a_position_is_on_the_line_that_the_freeze_saw() {
     let report = |known: bool, attached: bool, timeline| {
         let mut b = Member::new(B, false);
         b.led_by_a();
-        b.probe_own(Answer { streaming: true, ..answer(true, 5) });
+        b.probe_own(Answer { streaming: true, receiver: true, ..answer(true, 5) });
         if known {
             let forked = Some((lineage(1, 1), Lsn(0x300)));
             let winner = Announcement { forked, ..announcement(2, C, lineage(2, 2)) };

@@ -180,7 +180,7 @@ fn what_one_reason_waives_does_not_hide_the_next() {
     // The operator's word ends the pause, not the silence.
     let by_name = |number| {
         Message::VoteRequested(Box::new(VoteAsk {
-            kind: CandidacyKind::OperatorAdoption,
+            kind: CandidacyKind::OperatorVouched,
             ask: ask(A, 2, number, 2),
             position: None,
             system_id: SYSTEM,

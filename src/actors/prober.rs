@@ -64,6 +64,9 @@ pub struct Beat;
 #[rtype(result = "()")]
 struct Distrust(MemberId);
 
+/// Whom the local WAL receiver streams from, in which run of its postmaster.
+type Sender = (i64, Option<MemberId>);
+
 struct Target {
     prober: Arc<Mutex<Prober>>,
     /// A probe over a fresh connection failed: what a kept one says is not believed.
@@ -78,8 +81,8 @@ pub struct HeartbeatProber {
     kept: BTreeMap<MemberId, Target>,
     massages: usize,
     due: Instant,
-    /// Whom the local WAL receiver was last told to stream from, in which run of its postmaster.
-    sender_told: Rc<Cell<Option<(i64, Option<MemberId>)>>>,
+    /// What was told last.
+    sender_told: Rc<Cell<Option<Sender>>>,
 }
 
 impl HeartbeatProber {

@@ -3,6 +3,7 @@
 mod campaign;
 mod coverage;
 mod export;
+mod marks;
 mod plant;
 mod progress;
 
@@ -52,6 +53,10 @@ pub struct SimulateArgs {
     /// `planted-bugs`.
     #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
     pub plant: Option<String>,
+    /// Fail unless every mark is reached, however few the seeds are. Without it, a mark is asked for from so
+    /// many seeds on that chance can't explain its absence.
+    #[arg(long, requires = "seeds")]
+    pub require_marks: bool,
     /// Let each seed's scenario last this many simulated minutes; else its length is drawn, too.
     #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(4..=1440))]
     pub minutes: Option<u64>,
@@ -78,7 +83,8 @@ impl SimulateArgs {
     }
 }
 
-/// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke.
+/// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke, or if a campaign
+/// missed a mark that it should have reached.
 ///
 /// # Errors
 /// A range or a file that can't be read.
@@ -191,6 +197,7 @@ fn json(scenario: &Scenario, outcome: &Outcome, reproduce: &str) -> serde_json::
         "how": outcome.broken.as_ref().map(|b| b.how.clone()),
         "at_s": outcome.end.0 as f64 / 1e9,
         "promotions": outcome.promotions,
+        "marks": marks::names(outcome.marks),
         "trace": format!("{:016x}", outcome.trace),
         "reproduce": reproduce,
     })

@@ -11,8 +11,8 @@ use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Message, Observation, ProcessIdentity,
-    ProcessStart, Record,
+    Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
+    ProcessIdentity, ProcessStart, Record,
 };
 use pgfo_replay::{Batch, Seq, WallNanos, step};
 use std::collections::VecDeque;
@@ -86,6 +86,7 @@ impl World {
         for record in &batch {
             self.note(id, record);
         }
+        self.noted.look(&self.nodes[usize::from(id.0)], &batch);
         self.node_mut(id).log.records.append(&mut batch);
         self.scratch.batch = batch;
         self.flush(id);
@@ -264,6 +265,10 @@ impl World {
         node.log.records.truncate(end);
         node.log.flushed = node.log.records.len();
         node.promoting = None;
+        if node.settings.fencing == Fencing::Daemon {
+            // L10: what guards it ends with the daemon.
+            node.guard.restart(daemon.run);
+        }
         self.fact(Fact::DaemonEnded { member: id, differs });
         self.tell(|_| format!("m{} daemon ended", id.0));
         for peer in self.scenario.ids().filter(|p| *p != id) {

@@ -74,6 +74,9 @@ pub(super) fn is_of_interest(decision: &Decision) -> bool {
             | Decision::VoteGranted { .. }
             | Decision::LeaseGranted { first: true, .. }
             | Decision::PrimaryAnnounced(_)
+            | Decision::AnnouncementAdopted(_)
+            | Decision::FreezePromised { .. }
+            | Decision::FollowOrdered { .. }
             | Decision::LeaseReleased { .. }
             | Decision::PauseConfirmed { .. }
             | Decision::PauseEnded(_)

@@ -11,6 +11,7 @@ mod guard;
 mod hands;
 mod hands_time;
 pub mod invariants;
+mod marks;
 pub mod model;
 mod network;
 mod node;
@@ -29,6 +30,7 @@ mod trial;
 mod world;
 
 pub use fact::Fact;
+pub use marks::{Mark, Marks};
 pub use node::Node;
 pub use profile::Profile;
 pub use role::{SimRole, sim_roles};

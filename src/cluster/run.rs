@@ -2,6 +2,7 @@
 
 use super::fact::{Fact, Hearing};
 use super::invariants::{Invariant, is_live, registry};
+use super::marks::{Marks, of_fact};
 use super::scenario::Scenario;
 use super::time::SimNanos;
 use super::world::World;
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub end: SimNanos,
     /// Whether liveness was promised at the end.
     pub live: bool,
+    /// The rare states that it reached.
+    pub marks: Marks,
     /// Lines for people, when asked for.
     pub story: Vec<String>,
 }
@@ -81,17 +84,21 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
     let end = SimNanos::from_millis(world.scenario.end_at_ms);
     let mut broken = None;
     let mut facts = Vec::new();
+    let mut marks = Marks::default();
     while broken.is_none() && world.step(end) {
         if world.facts.is_empty() {
             continue;
         }
         std::mem::swap(&mut facts, &mut world.facts);
-        broken = facts.iter().find_map(|fact| judges.look(&world, fact));
-        facts.clear();
+        for fact in facts.drain(..) {
+            marks.add_all(of_fact(&world, &fact));
+            broken = broken.or_else(|| judges.look(&world, &fact));
+        }
     }
     if broken.is_none() {
         broken = judges.all.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
     }
+    marks.add_all(world.noted.reached);
     let outcome = Outcome {
         broken,
         trace: world.trace.0,
@@ -99,6 +106,7 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         batches: world.batches,
         end: world.now(),
         live: is_live(&world),
+        marks,
         story: world.story.take().unwrap_or_default(),
     };
     (outcome, world)

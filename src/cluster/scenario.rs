@@ -237,11 +237,20 @@ pub struct Scenario {
     pub heal_at_ms: u64,
     /// When it ends; V1 and V2 must hold before, from `heal_at_ms` plus the bound on.
     pub end_at_ms: u64,
+    /// How PostgreSQL is kept from writing without a lease. With [`Fencing::Daemon`], what would guard it ends, and
+    /// stands still, with the daemon (L10).
+    #[serde(skip_serializing_if = "is_guard")]
+    pub fencing: Fencing,
     /// Whether V1 and V2 are promised here (PROTOCOL.md, "Liveness is promised when").
     pub live: bool,
     /// The bug that is planted in every member; only in builds that know planted bugs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planted: Option<Plant>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_guard(fencing: &Fencing) -> bool {
+    *fencing == Fencing::Guard
 }
 
 impl Default for Scenario {
@@ -259,6 +268,7 @@ impl Default for Scenario {
             faults: Vec::new(),
             heal_at_ms: 30_000,
             end_at_ms: 60_000,
+            fencing: Fencing::Guard,
             live: true,
             planted: None,
         }
@@ -298,7 +308,7 @@ impl Scenario {
             freeze_timeout: ms(t.freeze_ms),
             lease_duration: ms(own.lease_ms.unwrap_or(t.lease_ms)),
             fence_reserve: ms(t.reserve_ms),
-            fencing: Fencing::Guard,
+            fencing: self.fencing,
             promote_timeout: ms(t.promote_ms),
             follow_timeout: ms(t.follow_ms),
         }

@@ -4,6 +4,7 @@
 use super::draw::{Domain, Draw, Draws};
 use super::scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 use crate::core::MemberId;
+use crate::events::Fencing;
 
 /// Kinds of faults a swarm draws from.
 const KINDS: u64 = 35;
@@ -67,6 +68,7 @@ fn swarm_of(seed: u64, end_ms: Option<u64>) -> Scenario {
         live: voters > 2 && electable > 1 && electable == data.len(),
         faults,
         members,
+        fencing: Fencing::Guard,
         planted: None,
     }
 }

@@ -71,6 +71,12 @@ impl Team {
         &self.ledger
     }
 
+    /// Returns what the promoter is about; it needs no ledger for that.
+    #[must_use]
+    pub fn activity(&self) -> &'static str {
+        self.promoter.activity()
+    }
+
     /// Folds a record, deciding nothing.
     pub fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);

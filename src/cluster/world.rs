@@ -4,6 +4,7 @@
 use super::draw::{Domain, Draws};
 use super::fact::Fact;
 use super::guard::Guard;
+use super::marks::Noted;
 use super::network::Network;
 use super::node::{Log, Node};
 use super::parcels::Parcels;
@@ -12,7 +13,7 @@ use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
-use crate::events::{Deadline, Event as LogEvent, LogFound, Observation, ProbeReport, Record};
+use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, Observation, ProbeReport, Record};
 use pgfo_replay::simulation::TraceHash;
 use pgfo_replay::{Answers, Seq};
 use std::hash::Hash;
@@ -45,6 +46,8 @@ pub struct World {
     pub batches: u64,
     /// Lines for people: decisions and faults, when asked for.
     pub story: Option<Vec<String>>,
+    /// The rare states that members' records showed.
+    pub(super) noted: Noted,
     pub(super) scratch: Scratch,
     /// Messages on their way, as they will be observed.
     pub(super) messages: Parcels<Observation>,
@@ -85,6 +88,7 @@ impl World {
             promotions: 0,
             batches: 0,
             story: None,
+            noted: Noted::default(),
             scratch: Scratch::default(),
             messages: Parcels::default(),
             reports: Parcels::default(),
@@ -296,6 +300,9 @@ impl World {
             | Event::PostgresReplayed(id, _) => {
                 let node = self.node(*id);
                 node.postgres.as_ref().map_or(SimNanos(0), |p| p.frozen_until).max(node.frozen_until)
+            }
+            Event::GuardDeadline(id, ..) if self.node(*id).settings.fencing == Fencing::Daemon => {
+                self.node(*id).daemon_frozen_until()
             }
             Event::GuardDeadline(id, ..)
             | Event::PostgresKilled(id, _)

@@ -517,7 +517,8 @@ impl Ledger {
     fn lineage_on(&self, seen: Option<Timeline>) -> Option<Lineage> {
         let mine = self.lineage?;
         let Some(timeline) = seen.filter(|t| *t > mine.timeline) else { return Some(mine) };
-        if self.revision >= 3 && !planted(Plant::TimelineNumberTrusted) {
+        let by_number = planted(Plant::TimelineNumberTrusted) || planted(Plant::DivergedFollows);
+        if self.revision >= 3 && !by_number {
             let attached = self.history.iter().find(|a| Some(a.term) == self.attached);
             let sends = self.announced().filter(|a| self.sender() == Some(a.primary));
             let mut sources = attached.into_iter().chain(sends);

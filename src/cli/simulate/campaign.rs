@@ -2,10 +2,11 @@
 //! What broke is told in the order of the seeds.
 
 use super::coverage::Coverage;
+use super::marks::{Asked, complaints};
 use super::{SimulateArgs, again, json, scenario_of};
 use crate::cli::exit::Exit;
 use crate::cli::simulate::progress::Progress;
-use crate::cluster::{Broken, Outcome, Runner, Scenario};
+use crate::cluster::{Broken, Mark, Outcome, Runner, Scenario};
 use anyhow::{Context, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -97,6 +98,16 @@ impl Campaign {
     /// Returns the seeds that broke an invariant, or did not repeat themselves.
     pub(crate) fn wrong_seeds(&self) -> Vec<u64> {
         self.wrong.iter().map(|(seed, _)| *seed).collect()
+    }
+
+    /// Returns the marks that it should have reached, and did not.
+    fn missed(&self, asked: Asked) -> Vec<Mark> {
+        self.coverage.reached().missed(asked)
+    }
+
+    /// Returns how it ends: what never happened was not tested, so a missed mark counts like a broken invariant.
+    fn exit(&self, asked: Asked) -> Exit {
+        if self.wrong.is_empty() && self.missed(asked).is_empty() { Exit::Ok } else { Exit::Degraded }
     }
 }
 
@@ -197,16 +208,17 @@ pub(super) fn many(args: &SimulateArgs) -> anyhow::Result<Exit> {
         },
     );
     progress.clear();
+    let asked = Asked::of(args.require_marks, args.minutes);
     if args.json {
-        println!("{}", summary_json(&made, plan));
+        println!("{}", summary_json(&made, plan, asked));
     } else {
         tell(&made, plan);
+        complaints(&made.missed(asked), made.seeds).iter().for_each(|line| println!("{line}"));
     }
-    let Some((seed, _)) = made.wrong.first() else { return Ok(Exit::Ok) };
-    if !args.json {
+    if let Some((seed, _)) = made.wrong.first().filter(|_| !args.json) {
         println!("{}", again(args, *seed));
     }
-    Ok(Exit::Degraded)
+    Ok(made.exit(asked))
 }
 
 fn tell(made: &Campaign, plan: Plan) {
@@ -225,6 +237,7 @@ fn tell(made: &Campaign, plan: Plan) {
     if untold > 0 {
         println!("and {untold} more seeds");
     }
+    println!("{}", made.coverage.reached().table());
     made.coverage.lines().iter().for_each(|line| println!("{line}"));
     let runs = 1.0 + made.twice as f64 / made.seeds.max(1) as f64;
     println!(
@@ -242,7 +255,7 @@ fn tell(made: &Campaign, plan: Plan) {
     );
 }
 
-fn summary_json(made: &Campaign, plan: Plan) -> serde_json::Value {
+fn summary_json(made: &Campaign, plan: Plan, asked: Asked) -> serde_json::Value {
     let wrong: Vec<_> = made
         .wrong
         .iter()
@@ -260,5 +273,37 @@ fn summary_json(made: &Campaign, plan: Plan) -> serde_json::Value {
         "threads": plan.threads,
         "wall_s": made.wall_s,
         "covered": made.coverage.json(),
+        "marks": made.coverage.reached().json(asked),
+        "missed": made.missed(asked).iter().map(|m| m.name()).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::swarm;
+
+    #[test]
+    fn a_campaign_whose_generator_makes_no_faults_fails_though_everything_holds() {
+        let plan = Plan { seeds: Seeds::Range(0, 200), threads: 2, twice: Twice::No };
+        let idle = |seed| Scenario {
+            faults: vec![],
+            heal_at_ms: 5_000,
+            end_at_ms: 6_000,
+            live: false,
+            ..swarm(seed)
+        };
+        let made = campaign(plan, idle, |_, _| {});
+        assert!(made.wrong_seeds().is_empty());
+        let missed = made.missed(Asked::Likely);
+        assert!(missed.contains(&Mark::VetoedInPreVote), "{missed:?}");
+        assert!(!missed.contains(&Mark::VoteSplit), "too rare to be asked of 200 seeds: {missed:?}");
+        assert_eq!(made.exit(Asked::Likely), Exit::Degraded);
+        assert_eq!(made.exit(Asked::None), Exit::Ok);
+        let lines = complaints(&missed, made.seeds);
+        assert!(
+            lines.iter().any(|l| l.contains("VetoedInPreVote (E1) was not reached in 200 seeds")),
+            "{lines:?}"
+        );
+    }
 }

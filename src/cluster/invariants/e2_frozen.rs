@@ -1,4 +1,4 @@
-//! E2: who promised to freeze does not go on streaming.
+//! E2: who promised to freeze attaches to nobody but a winner of that term or above, and does not go on streaming.
 //!
 //! A PostgreSQL that is started while its member is frozen streams until its daemon sees it and has stopped it:
 //! that takes a probe and a freeze, not more. While catching up (E7) a receiver runs by order.
@@ -8,7 +8,7 @@ use crate::cluster::node::Node;
 use crate::cluster::postgres::Process;
 use crate::cluster::queue::Run;
 use crate::cluster::time::SimNanos;
-use crate::core::{MemberId, Nanos};
+use crate::core::{MemberId, Nanos, Term};
 use crate::events::Decision;
 use std::collections::BTreeMap;
 
@@ -23,9 +23,11 @@ struct Stretch {
     since: SimNanos,
 }
 
-/// The invariant: how each member streams against its promise, and when it was ordered to catch up.
+/// The invariant: the highest term each member promised to freeze for, how it streams against that promise, and when it
+/// was ordered to catch up.
 #[derive(Default)]
 pub(super) struct StaysFrozen {
+    promised: BTreeMap<MemberId, Term>,
     stretches: BTreeMap<MemberId, Stretch>,
     catching_up: BTreeMap<MemberId, SimNanos>,
 }
@@ -56,14 +58,38 @@ impl Invariant for StaysFrozen {
         "E2"
     }
     fn says(&self) -> &'static str {
-        "who promised to freeze does not go on streaming"
+        "who promised to freeze attaches to no older primary, and does not go on streaming"
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let now = world.now();
-        if let Fact::Decided { member, decision } = fact
-            && let Decision::CatchUpOrdered { .. } = &**decision
-        {
-            self.catching_up.insert(*member, now);
+        match fact {
+            Fact::Decided { member, decision } => match &**decision {
+                Decision::CatchUpOrdered { .. } => {
+                    self.catching_up.insert(*member, now);
+                }
+                Decision::FreezePromised { term, .. } => {
+                    let promised = self.promised.entry(*member).or_default();
+                    *promised = (*promised).max(*term);
+                }
+                Decision::FollowOrdered { term, primary } => {
+                    if let Some(promised) = self.promised.get(member).filter(|promised| term < *promised) {
+                        return Err(format!(
+                            "member {} promised to freeze for term {promised}, and attaches to {}, the primary of term {term}",
+                            member.0, primary.0
+                        ));
+                    }
+                }
+                _ => {}
+            },
+            Fact::LogLost { member, .. } => {
+                self.promised.remove(member);
+            }
+            // A promise that a crash took from its log was told to nobody.
+            Fact::DaemonStarted { member, .. } => {
+                let kept = world.node(*member).ledger().map_or(Term(0), |l| l.term_frozen);
+                self.promised.entry(*member).and_modify(|promised| *promised = (*promised).min(kept));
+            }
+            _ => {}
         }
         let probe_deadline = Nanos::from_millis(world.scenario.timings.probe_ms);
         for node in &world.nodes {

@@ -9,6 +9,7 @@ mod h1_false_failover;
 mod h2_one_per_cause;
 mod h3_ping_pong;
 mod l1_promise_kept;
+mod l3_grants;
 mod l5_lineage;
 mod l8_release;
 mod s10_recovery;
@@ -102,6 +103,7 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(s10_recovery::Recovery),
         Box::new(s12_bounds::Bounds),
         Box::new(l1_promise_kept::PromiseKept::default()),
+        Box::new(l3_grants::GrantsToWhomItMay::default()),
         Box::new(l8_release::ReleaseEnds::default()),
         Box::new(e1_sees::WhoSeesRefuses::default()),
         Box::new(l5_lineage::Lineages::default()),

@@ -158,7 +158,7 @@ pub struct Promoter {
     strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
     /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    asked_roster: Option<Roster>,
+    asked_roster: Option<Box<Roster>>,
 }
 
 impl Promoter {

@@ -103,7 +103,7 @@ impl Promoter {
 
     pub(super) fn answer_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
         if (kind == CandidacyKind::FirstAdoption || kind.is_by_name()) && self.ledger.roster.number == 0 {
-            let roster = self.asked_roster.clone().unwrap_or_else(|| self.first_roster());
+            let roster = self.asked_roster.as_deref().cloned().unwrap_or_else(|| self.first_roster());
             out.push(decided(Decision::RosterCommitted(roster)));
         }
         if !self.ledger.leases() {

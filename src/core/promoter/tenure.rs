@@ -42,7 +42,7 @@ impl Promoter {
             Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => self.number = ask.number,
             Decision::VoteRequested(ask) => {
                 self.number = ask.ask.number;
-                self.asked_roster.clone_from(&ask.roster);
+                self.asked_roster = ask.roster.clone().map(Box::new);
             }
             // L8: the votes' promises are no grants any more, nor is the own one.
             Decision::CandidacyClosed { .. } => self.grants.fill(BootNanos(0)),
