@@ -1,6 +1,8 @@
 //! The Voter: what binds this member. Grants (L1 to L5), freeze promises (E2), votes (E6), pauses
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
+mod projection;
+
 use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Lineage, Message,
