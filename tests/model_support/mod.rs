@@ -73,6 +73,15 @@ pub struct Reach {
     pub threads: usize,
     /// What may happen, of what could.
     pub may: fn(&Action) -> bool,
+    /// Depth first, which takes far less memory; the way to what breaks is not the shortest then.
+    pub deep: bool,
+}
+
+impl Reach {
+    /// Everything, one state after the other, up to a number of states.
+    pub const fn all(generated_max: usize) -> Self {
+        Self { depth: usize::MAX, generated_max, threads: 1, may: |_| true, deep: true }
+    }
 }
 
 /// What an exploration found.
@@ -98,14 +107,27 @@ pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Rea
     }
     let name = cluster.bounds().name;
     let begun = Instant::now();
-    let checker = Explored { cluster, marks, may: reach.may }
+    let builder = Explored { cluster, marks, may: reach.may }
         .checker()
         .threads(reach.threads)
         .finish_when(HasDiscoveries::AnyFailures)
         .target_max_depth(reach.depth)
-        .target_state_count(reach.generated_max)
-        .spawn_bfs()
-        .join();
+        .target_state_count(reach.generated_max);
+    if reach.deep {
+        Found::of(name, begun, marks, reach, &builder.spawn_dfs().join())
+    } else {
+        Found::of(name, begun, marks, reach, &builder.spawn_bfs().join())
+    }
+}
+
+impl Found {
+    fn of(
+        name: &'static str,
+        begun: Instant,
+        marks: &'static [&'static str],
+        reach: Reach,
+        checker: &impl Checker<Explored>,
+    ) -> Self {
     let found = checker.discoveries();
     let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
         let path = found.get(id)?;
@@ -113,7 +135,7 @@ pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Rea
         Some((*id, how, path.clone().into_actions()))
     });
     let reached = |mark: &str| found.contains_key(mark) || checker.model().cluster.refused(mark);
-    Found {
+    Self {
         name,
         distinct: checker.unique_state_count(),
         generated: checker.state_count(),
@@ -125,7 +147,6 @@ pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Rea
     }
 }
 
-impl Found {
     /// Prints what was explored, and the way to what broke.
     pub fn tell(&self) {
         let seconds = self.took.as_secs_f64();
@@ -136,7 +157,7 @@ impl Found {
             self.generated,
             self.depth,
             self.generated as f64 / seconds,
-            if self.complete { "complete to that depth" } else { "not complete" }
+            if self.complete { "all of it" } else { "not all of it" }
         );
         for mark in &self.missed {
             println!("  never reached: {mark}");
@@ -167,6 +188,29 @@ pub fn killed() -> Bounds {
 /// The primary was cut off until its guard fenced it.
 pub fn cut_off() -> Bounds {
     Bounds { name: "cut off", start: pgfo::cluster::model::Start::CutOff, ..killed() }
+}
+
+/// The primary's host is gone for good: three members must find a winner, and every one of them must vote.
+pub fn gone() -> Bounds {
+    Bounds { name: "the primary's host is gone", gone: 0b0001, ..cut_off() }
+}
+
+/// The primary leads, the others lose sight of it, and its lease is renewed or runs out: the clock moves.
+pub fn leases() -> Bounds {
+    Bounds {
+        name: "leases",
+        start: pgfo::cluster::model::Start::Adopted,
+        data: 2,
+        terms: 2,
+        candidates: 0b010,
+        beating: 0b011,
+        blind: 0b110,
+        outages: 1,
+        mortal: 0b100,
+        deaths: 0,
+        ticks: 3,
+        ..Bounds::default()
+    }
 }
 
 /// A log is lost, and the member comes back with another one.

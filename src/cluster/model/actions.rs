@@ -78,7 +78,8 @@ impl ClusterModel {
         let b = &self.bounds;
         let spent = &s.spent;
         out.extend(s.network.iter().cloned().map(Action::Arrives));
-        for (id, host) in b.ids().zip(&s.hosts) {
+        for id in b.there() {
+            let host = &s.hosts[usize::from(id.0)];
             self.of_daemon(s, id, host, out);
             self.of_postgres(s, id, host, out);
             if Bounds::within(b.mortal, id) {
@@ -114,7 +115,7 @@ impl ClusterModel {
         if may && (!b.prompt || self.beat_matters(id, host)) {
             out.push(Action::Beats(id));
         }
-        for from in b.ids().filter(|f| *f != id) {
+        for from in b.there().filter(|f| *f != id) {
             if b.gossip || !l.heard_from(from) {
                 out.push(Action::Hears(id, from));
             }

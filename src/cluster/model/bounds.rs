@@ -35,6 +35,8 @@ pub struct Bounds {
     pub blind: u8,
     /// How often all of those lose sight of the primary together; 0: each does by itself.
     pub outages: u8,
+    /// Members whose host is gone, as bits: nothing happens there, and nobody hears of them.
+    pub gone: u8,
     /// Members that may crash, as bits.
     pub mortal: u8,
     /// Crashes of a daemon; it comes back with what it had flushed, or with everything.
@@ -87,6 +89,7 @@ impl Default for Bounds {
             candidates: 0xFF,
             blind: 0xFF,
             outages: 0,
+            gone: 0,
             mortal: 0xFF,
             crashes: 1,
             hosts: false,
@@ -130,6 +133,12 @@ impl Bounds {
     /// Returns the rate of a member's clock, in percent.
     pub(super) fn rate(&self, member: MemberId) -> u64 {
         self.rates.get(usize::from(member.0)).copied().unwrap_or(100)
+    }
+
+    /// Returns every member whose host is there.
+    pub(super) fn there(&self) -> impl Iterator<Item = MemberId> + use<> {
+        let gone = self.gone;
+        self.ids().filter(move |m| !Self::within(gone, *m))
     }
 
     /// Returns whether a member is among those in `bits`.

@@ -49,14 +49,14 @@ impl ClusterModel {
             }
             Action::IsAnswered(id, by) => self.answer(s, *id, *by),
             Action::IsAnsweredByAll(id) => {
-                for by in self.bounds.ids().filter(|b| b != id) {
+                for by in self.bounds.there().filter(|b| b != id) {
                     self.answer(s, *id, by);
                 }
             }
             Action::LosesSight(id) => self.lose_sight(s, *id),
             Action::AllLoseSight => {
                 s.spent.outages += 1;
-                for id in self.bounds.ids().filter(|id| super::Bounds::within(self.bounds.blind, *id)) {
+                for id in self.bounds.there().filter(|id| super::Bounds::within(self.bounds.blind, *id)) {
                     self.lose_sight(s, id);
                 }
             }
@@ -222,7 +222,7 @@ impl ClusterModel {
         }
         // A log that was lost is heard of by those that hear it, in their own time.
         if self.bounds.prompt && s.hosts[usize::from(id.0)].runs > 1 {
-            for from in self.bounds.ids().filter(|f| *f != id) {
+            for from in self.bounds.there().filter(|f| *f != id) {
                 self.act(s, &Action::Hears(id, from));
             }
         }
@@ -264,7 +264,7 @@ impl ClusterModel {
         for host in &mut s.hosts {
             host.ahead = 0;
         }
-        for id in self.bounds.ids() {
+        for id in self.bounds.there() {
             let boot = s.hosts[usize::from(id.0)].boot(s.now);
             let guard = &mut s.hosts[usize::from(id.0)].guard;
             if guard.armed().is_some_and(|(_, until)| until <= boot) {

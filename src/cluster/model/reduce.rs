@@ -1,12 +1,13 @@
 //! What need not be explored, because another order of events comes to the same: see "Reductions" in
 //! docs/protocol.md for why each hides nothing that an invariant could see.
 
+use super::actions::Action;
 use super::bounds::Bounds;
 use super::mind::Mind;
 use super::state::{Envelope, State, Task};
 use super::steps::ClusterModel;
 use crate::core::{Effect, MemberId, Promoter, Term};
-use crate::events::{LeaseAsk, Message, Refusal};
+use crate::events::{Deadline, LeaseAsk, Message, Refusal};
 use std::sync::atomic::Ordering;
 
 /// More local steps than one action can bring about.
@@ -74,7 +75,7 @@ impl ClusterModel {
     /// Does what concerns nobody else.
     pub(super) fn settle(&self, s: &mut State) {
         for _ in 0..LOCAL_MAX {
-            let ids = self.bounds.ids();
+            let ids = self.bounds.there();
             if !ids.fold(false, |any, id| self.settle_one(s, id) || any) {
                 return;
             }
@@ -92,15 +93,16 @@ impl ClusterModel {
                 return true;
             }
             if host.asking.is_some() {
-                for by in self.bounds.ids().filter(|b| *b != id) {
+                for by in self.bounds.there().filter(|b| *b != id) {
                     self.answer(s, id, by);
                 }
                 let host = &mut s.hosts[usize::from(id.0)];
-                let answered = !host.mind.promoter().is_some_and(Promoter::is_asking);
-                if answered {
-                    host.asking = None;
+                if host.mind.promoter().is_some_and(Promoter::is_asking) {
+                    // Somebody said nothing, or is gone: it does not wait.
+                    self.act(s, &Action::Deadline(id, Deadline::TestimonyEnds));
                 }
-                return answered;
+                s.hosts[usize::from(id.0)].asking = None;
+                return true;
             }
         }
         let host = &s.hosts[usize::from(id.0)];
@@ -129,9 +131,13 @@ impl ClusterModel {
         let standing = mind.promoter().and_then(Promoter::standing_with);
         match &e.message {
             // An answer lives as long as the process that asked, and what it asked for.
-            Message::VoteGranted(ask) => mine(ask) && (standing == Some(ask) || tenure == Some(ask.term)),
-            Message::VoteRefused(ask, _) => mine(ask) && standing == Some(ask),
-            Message::LeaseGranted(ask) => mine(ask) && tenure == Some(ask.term),
+            // Once it has won, one more vote holds its lease no longer: a quorum's hold it as long.
+            Message::VoteGranted(ask) | Message::VoteRefused(ask, _) => mine(ask) && standing == Some(ask),
+            // Of one member, only the grant that holds longest counts.
+            Message::LeaseGranted(ask) => {
+                let counted = mind.promoter().is_some_and(|p| p.has_counted(e.from, ask));
+                mine(ask) && tenure == Some(ask.term) && !(counted && self.does_nothing(s, e))
+            }
             Message::FreezeReported { term, nonce: n, .. } => {
                 let freezing = mind.promoter().and_then(Promoter::freezing_for);
                 *n == nonce && (freezing == Some(*term) || mind.ledger().term_seen() < *term)
@@ -151,6 +157,19 @@ impl ClusterModel {
             }
             _ => true,
         }
+    }
+
+    /// Whether a message would change nothing if it came now.
+    fn does_nothing(&self, s: &State, e: &Envelope) -> bool {
+        let observation = crate::events::Observation::MessageReceived {
+            from: e.from,
+            sent_by: pgfo_replay::Seq(0),
+            message: e.message.clone(),
+        };
+        let thought = self.peek(s, e.to, &observation);
+        let mind = &s.hosts[usize::from(e.to.0)].mind;
+        let same = thought.next.shape == mind.shape && thought.next.instants == mind.instants;
+        same && thought.effects.is_empty()
     }
 
     /// Whether a member may still come back with less than it knows.

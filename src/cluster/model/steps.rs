@@ -136,7 +136,7 @@ impl ClusterModel {
         let boot = self.boot(s, id);
         let host = &mut s.hosts[usize::from(id.0)];
         let task = match effect {
-            Effect::Send { to, message } => return Self::send(s, id, *to, message),
+            Effect::Send { to, message } => return self.send(s, id, *to, message),
             Effect::Massage { target, attempt } => {
                 // Only who can't see it massages: the fresh connection fails, too.
                 let report = ProbeReport::Failed(crate::events::ProbeFailure::TimedOut);
@@ -172,12 +172,14 @@ impl ClusterModel {
         s.touched |= host.tasks.insert(task);
     }
 
-    fn send(s: &mut State, id: MemberId, to: MemberId, message: &Message) {
+    fn send(&self, s: &mut State, id: MemberId, to: MemberId, message: &Message) {
         match message {
             // Heard as one action, or not at all; testimonies likewise; nobody acts on a refused lease.
             Message::Heartbeat(_) | Message::Testified(_) => {}
             // A refusal only says earlier what a deadline says anyway.
             m if is_idle_refusal(m) => {}
+            // Once the model has let go of them, and the state has an identity.
+            _ if Bounds::within(self.bounds.gone, to) && s.id > 0 => {}
             Message::TestimonyRequested { number, about, .. } => {
                 let asking = Some((*number, *about));
                 let host = &mut s.hosts[usize::from(id.0)];
@@ -211,7 +213,8 @@ impl ClusterModel {
     /// a lease or a plan waits for, or half a lease from now.
     pub(super) fn next_moment(&self, s: &State) -> Option<u64> {
         let mut next = (!self.bounds.leaps).then(|| s.now + super::bounds::STEP_MAX);
-        for (id, host) in self.bounds.ids().zip(&s.hosts) {
+        for id in self.bounds.there() {
+            let host = &s.hosts[usize::from(id.0)];
             let boot = host.boot(s.now);
             let l = host.mind.ledger();
             // What is about to fire needs no time.

@@ -31,6 +31,13 @@ impl Promoter {
         matches!(self.phase, Phase::Idle)
     }
 
+    /// Returns whether a member's grant counts at least as long already, or no longer would.
+    pub(crate) fn has_counted(&self, from: MemberId, echo: &LeaseAsk) -> bool {
+        let until = Self::counts_until(echo);
+        let counted = self.grants.get(usize::from(from.0)).is_some_and(|held| *held >= until);
+        counted || until <= self.now()
+    }
+
     /// Takes its shape, the ledger's aside.
     pub(crate) fn project(&self, s: &mut Shape<'_>) {
         self.project_phase(s);
