@@ -76,7 +76,10 @@ fn merged_again(bounds: Bounds, left_out: Option<&'static str>, states: usize) -
         model.actions(s, &mut actions);
         actions.iter().filter_map(|a| model.next(s, a)).collect::<Vec<State>>()
     };
-    let shapes = |all: &[State]| all.iter().map(State::shape).collect::<BTreeSet<u64>>();
+    // What stays as it is has nothing to compare.
+    let futures = |s: &State| {
+        after(s).iter().map(State::shape).filter(|n| *n != s.shape()).collect::<BTreeSet<u64>>()
+    };
     let first = model.first();
     let mut seen = HashMap::from([(first.shape(), first.clone())]);
     let mut waiting = VecDeque::from([first]);
@@ -94,7 +97,7 @@ fn merged_again(bounds: Bounds, left_out: Option<&'static str>, states: usize) -
                 }
                 Some(other) if other.identity() != next.identity() => {
                     pairs += 1;
-                    if shapes(&after(other)) != shapes(&after(&next)) {
+                    if futures(other) != futures(&next) {
                         return Err(format!("{other:?}\nand\n{next:?}\nare not one state"));
                     }
                 }
@@ -184,39 +187,63 @@ mod planted {
         }
     }
 
+    /// The candidate is asked for no lease, and the primary does nothing but renew its own.
+    fn at_the_voter(action: &Action) -> bool {
+        match action {
+            Action::Arrives(e) => {
+                let lease = matches!(e.message, Message::LeaseRequested(_) | Message::RenewalRequested(_));
+                !(lease && e.to == MemberId(1)) && !matches!(e.message, Message::PrimaryAnnounced(_))
+            }
+            Action::Does(member, _) => *member == MemberId(1),
+            Action::Streams(_) | Action::LooksAtOwn(_) => false,
+            _ => true,
+        }
+    }
+
     #[test]
     fn a_second_vote_in_a_term_is_caught() {
-        caught(Plant::VotesTwice, &["S4"], Bounds { crashes: 0, ticks: 2, leaps: true, ..gone() }, |_| true);
+        caught(Plant::VotesTwice, &["S4"], Bounds { crashes: 0, ..gone() }, |_| true);
     }
 
     #[test]
     fn a_vote_that_is_forgotten_is_caught() {
-        caught(Plant::VoteForgotten, &["S3", "S4"], gone(), |_| true);
+        caught(Plant::VoteForgotten, &["S3"], gone(), |_| true);
     }
 
     #[test]
     fn a_vote_that_is_not_flushed_is_caught() {
-        caught(Plant::VoteUnflushed, &["S3", "S4"], gone(), |_| true);
+        caught(Plant::VoteUnflushed, &["S3"], gone(), |_| true);
     }
 
     #[test]
     fn a_lease_counted_from_receipt_is_caught() {
-        caught(Plant::LeaseFromReceipt, &["S2"], Bounds { crashes: 0, ..leases() }, |_| true);
+        caught(Plant::LeaseFromReceipt, &["S2"], Bounds { crashes: 0, ..leases() }, at_the_voter);
     }
 
     #[test]
     fn a_restarted_voter_that_votes_at_once_is_caught() {
-        caught(Plant::VotesAfterRestart, &["S2"], leases(), |_| true);
+        caught(Plant::VotesAfterRestart, &["S2"], leases(), at_the_voter);
     }
 
     #[test]
     fn a_vote_against_a_promise_is_caught() {
-        caught(Plant::VotesAgainstPromise, &["S2"], Bounds { crashes: 0, ..leases() }, |_| true);
+        caught(Plant::VotesAgainstPromise, &["S2"], Bounds { crashes: 0, ..leases() }, at_the_voter);
     }
 
     #[test]
-    fn a_grant_after_a_vote_is_caught() {
-        caught(Plant::GrantsAfterVote, &["S2"], Bounds { crashes: 0, ..leases() }, |_| true);
+    fn a_restarted_voter_that_votes_at_once_is_caught() {
+        caught(Plant::VotesAfterRestart, &["S2"], leases(), at_the_voter);
+    }
+
+    #[test]
+    fn a_vote_against_a_promise_is_caught() {
+        caught(Plant::VotesAgainstPromise, &["S2"], Bounds { crashes: 0, ..leases() }, at_the_voter);
+    }
+
+    #[test]
+    fn an_unknown_promotion_taken_for_none_is_caught() {
+        let bounds = Bounds { crashes: 0, promotion_faults: 1, looks: false, ..gone() };
+        caught(Plant::UnknownIsFailure, &["S2"], bounds, |_| true);
     }
 
     #[test]

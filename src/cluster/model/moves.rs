@@ -193,8 +193,6 @@ impl ClusterModel {
             host.mind = self.blank(id);
             host.logs += 1;
             s.ghosts.forgot |= bit;
-        } else if s.ghosts.forgot & bit == 0 {
-            s.judge_memory(id);
         }
         let host = &mut s.hosts[usize::from(id.0)];
         host.runs += 1;
@@ -206,6 +204,9 @@ impl ClusterModel {
         }
         let start = self.start_of(s, id, host_too, lost);
         self.observe(s, id, &start);
+        if s.ghosts.forgot & bit == 0 {
+            s.judge_memory(id);
+        }
         let host = &s.hosts[usize::from(id.0)];
         let (armed, fenced) = (host.guard.armed(), host.guard.fenced());
         if let Some(p) = host.postgres {
@@ -264,7 +265,7 @@ impl ClusterModel {
         for host in &mut s.hosts {
             host.ahead = 0;
         }
-        for id in self.bounds.there() {
+        for id in self.bounds.ids() {
             let boot = s.hosts[usize::from(id.0)].boot(s.now);
             let guard = &mut s.hosts[usize::from(id.0)].guard;
             if guard.armed().is_some_and(|(_, until)| until <= boot) {

@@ -133,10 +133,10 @@ impl ClusterModel {
             // An answer lives as long as the process that asked, and what it asked for.
             // Once it has won, one more vote holds its lease no longer: a quorum's hold it as long.
             Message::VoteGranted(ask) | Message::VoteRefused(ask, _) => mine(ask) && standing == Some(ask),
-            // Of one member, only the grant that holds longest counts.
+            // Time only goes on: a grant that is over stays so.
             Message::LeaseGranted(ask) => {
-                let counted = mind.promoter().is_some_and(|p| p.has_counted(e.from, ask));
-                mine(ask) && tenure == Some(ask.term) && !(counted && self.does_nothing(s, e))
+                let over = mind.promoter().is_some_and(|p| p.is_over(ask));
+                mine(ask) && tenure == Some(ask.term) && !(over && self.does_nothing(s, e))
             }
             Message::FreezeReported { term, nonce: n, .. } => {
                 let freezing = mind.promoter().and_then(Promoter::freezing_for);

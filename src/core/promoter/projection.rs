@@ -31,11 +31,9 @@ impl Promoter {
         matches!(self.phase, Phase::Idle)
     }
 
-    /// Returns whether a member's grant counts at least as long already, or no longer would.
-    pub(crate) fn has_counted(&self, from: MemberId, echo: &LeaseAsk) -> bool {
-        let until = Self::counts_until(echo);
-        let counted = self.grants.get(usize::from(from.0)).is_some_and(|held| *held >= until);
-        counted || until <= self.now()
+    /// Returns whether a grant that echoes this request holds no lease any more.
+    pub(crate) fn is_over(&self, echo: &LeaseAsk) -> bool {
+        Self::counts_until(echo) <= self.now()
     }
 
     /// Takes its shape, the ledger's aside.
