@@ -128,24 +128,24 @@ impl Found {
         reach: Reach,
         checker: &impl Checker<Explored>,
     ) -> Self {
-    let found = checker.discoveries();
-    let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
-        let path = found.get(id)?;
-        let how = path.last_state().broken(i).unwrap_or_default().to_owned();
-        Some((*id, how, path.clone().into_actions()))
-    });
-    let reached = |mark: &str| found.contains_key(mark) || checker.model().cluster.refused(mark);
-    Self {
-        name,
-        distinct: checker.unique_state_count(),
-        generated: checker.state_count(),
-        depth: checker.max_depth(),
-        took: begun.elapsed(),
-        complete: broken.is_none() && checker.state_count() < reach.generated_max,
-        broken,
-        missed: marks.iter().copied().filter(|m| !reached(m)).collect(),
+        let found = checker.discoveries();
+        let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
+            let path = found.get(id)?;
+            let how = path.last_state().broken(i).unwrap_or_default().to_owned();
+            Some((*id, how, path.clone().into_actions()))
+        });
+        let reached = |mark: &str| found.contains_key(mark) || checker.model().cluster.refused(mark);
+        Self {
+            name,
+            distinct: checker.unique_state_count(),
+            generated: checker.state_count(),
+            depth: checker.max_depth(),
+            took: begun.elapsed(),
+            complete: broken.is_none() && checker.state_count() < reach.generated_max,
+            broken,
+            missed: marks.iter().copied().filter(|m| !reached(m)).collect(),
+        }
     }
-}
 
     /// Prints what was explored, and the way to what broke.
     pub fn tell(&self) {

@@ -110,8 +110,8 @@ impl ClusterModel {
         let soon = host.boot(s.now).0 + MOMENT / 2;
         let due = host.mind.deadlines.iter().filter(|d| d.1.0 < soon);
         out.extend(due.map(|d| Action::Deadline(id, d.0)));
-        let may = Bounds::within(b.beating, id)
-            && (b.beats == 0 || host.beats.0 < s.now || host.beats.1 < b.beats);
+        let may =
+            Bounds::within(b.beating, id) && (b.beats == 0 || host.beats.0 < s.now || host.beats.1 < b.beats);
         if may && (!b.prompt || self.beat_matters(id, host)) {
             out.push(Action::Beats(id));
         }

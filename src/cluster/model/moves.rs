@@ -106,7 +106,12 @@ impl ClusterModel {
         self.observe(s, to, &Observation::MessageReceived { from, sent_by: Seq(0), message });
     }
 
-    pub(super) fn peek(&self, s: &State, id: MemberId, observation: &Observation) -> Arc<super::mind::Thought> {
+    pub(super) fn peek(
+        &self,
+        s: &State,
+        id: MemberId,
+        observation: &Observation,
+    ) -> Arc<super::mind::Thought> {
         self.thinker.think(&s.hosts[usize::from(id.0)].mind, self.boot(s, id), observation)
     }
 

@@ -75,8 +75,11 @@ impl ClusterModel {
     /// Does what concerns nobody else.
     pub(super) fn settle(&self, s: &mut State) {
         for _ in 0..LOCAL_MAX {
-            let ids = self.bounds.there();
-            if !ids.fold(false, |any, id| self.settle_one(s, id) || any) {
+            let mut any = false;
+            for id in self.bounds.there() {
+                any |= self.settle_one(s, id);
+            }
+            if !any {
                 return;
             }
         }
@@ -175,8 +178,7 @@ impl ClusterModel {
     /// Whether a member may still come back with less than it knows.
     fn may_forget(&self, s: &State, id: MemberId) -> bool {
         let b = &self.bounds;
-        Bounds::within(b.mortal, id)
-            && (s.spent.crashes < b.crashes || s.spent.log_losses < b.log_losses)
+        Bounds::within(b.mortal, id) && (s.spent.crashes < b.crashes || s.spent.log_losses < b.log_losses)
     }
 }
 

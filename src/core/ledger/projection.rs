@@ -59,7 +59,8 @@ impl Ledger {
         s.put("term_frozen", self.term_frozen);
         if let Some(f) = &self.freeze {
             // Who asked is told once: when the freeze is observed.
-            let asker = (f.outcome.is_none() && self.settings.has_postgres()).then_some((f.candidate, f.nonce));
+            let asker =
+                (f.outcome.is_none() && self.settings.has_postgres()).then_some((f.candidate, f.nonce));
             let outcome = f.outcome.as_ref().map(|o| match o {
                 FreezeOutcome::NotObserved { .. } => None,
                 FreezeOutcome::NothingRuns => Some(None),
