@@ -157,7 +157,7 @@ impl Found {
             self.generated,
             self.depth,
             self.generated as f64 / seconds,
-            if self.complete { "all of it" } else { "not all of it" }
+            if self.complete { "all of it, to the depth asked for" } else { "not all of it" }
         );
         for mark in &self.missed {
             println!("  never reached: {mark}");
