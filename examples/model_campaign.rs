@@ -4,37 +4,35 @@
 #[path = "../tests/model_support/mod.rs"]
 mod model_support;
 
-use model_support::{Reach, cut_off, explore, killed, log_lost};
-use pgfo::cluster::model::{Bounds, ClusterModel, INVARIANTS, Start};
+use model_support::{Reach, cut_off, explore, gone, killed, leases, log_lost};
+use pgfo::cluster::model::{Bounds, ClusterModel, INVARIANTS};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 /// The models, the largest last.
 fn models() -> Vec<Bounds> {
-    let leases = Bounds {
-        name: "leases: four members, clocks 2 % apart",
-        start: Start::Adopted,
-        terms: 2,
-        candidates: 0b0010,
-        beating: 0b0011,
-        blind: 0b1110,
-        ticks: 4,
-        crashes: 1,
-        deaths: 0,
-        rates: vec![98, 100, 100, 100],
-        ..Bounds::default()
-    };
     vec![
         log_lost(),
+        Bounds { name: "every member may crash", ..gone() },
         Bounds { name: "writes while it is cut off", writes: 1, behind: vec![0, 1, 0], ..cut_off() },
         Bounds { name: "two crashes, promotions that go wrong", crashes: 2, promotion_faults: 1, ..killed() },
-        leases,
+        Bounds {
+            name: "leases: four members, clocks 2 % apart",
+            data: 3,
+            blind: 0b1110,
+            mortal: 0b1110,
+            rates: vec![98, 100, 100, 100],
+            ticks: 4,
+            ..leases()
+        },
         Bounds {
             name: "five members, two crashes",
             data: 4,
             candidates: 0b1110,
             beating: 0b1110,
             crashes: 2,
+            ticks: 2,
+            leaps: true,
             hosts: true,
             ..cut_off()
         },
@@ -66,7 +64,7 @@ fn main() -> ExitCode {
     let (mut distinct, mut broken) = (0, false);
     for bounds in models().into_iter().filter(|b| b.name.contains(&wanted)) {
         println!("{bounds:?}");
-        let reach = Reach { depth: usize::MAX, generated_max: max, threads, may: |_| true };
+        let reach = Reach { threads, ..Reach::all(max) };
         let found = explore(ClusterModel::new(bounds), &["a standby was promoted"], reach);
         found.tell();
         println!("  memory {} MiB at most", memory_mib().unwrap_or_default());

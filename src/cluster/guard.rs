@@ -62,6 +62,12 @@ impl Guard {
         *self = Self { marked: self.marked, ..Self::new(run) };
     }
 
+    /// Returns what of it tells two futures apart, its deadline aside.
+    pub(super) fn shape(&self) -> impl std::hash::Hash + use<> {
+        let armed = self.armed().map(|a| a.0);
+        (std::mem::discriminant(&self.state), armed, self.fencing, self.marked, self.highest, self.ended)
+    }
+
     /// Returns the deadline it holds.
     #[must_use]
     pub const fn armed(&self) -> Option<(Term, BootNanos)> {

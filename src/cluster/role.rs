@@ -1,6 +1,6 @@
 //! A role by its type, so that states can be compared and asked. The same machines as in production.
 
-use crate::core::{EscalationTracker, Ledger, Promoter, Voter, Witness};
+use crate::core::{EscalationTracker, Ledger, Promoter, Shape, Voter, Witness};
 use crate::events::{Actor, Deadline, Event, Record, Settings};
 use pgfo_replay::{BootNanos, Ensemble, Machine, Seat};
 
@@ -28,6 +28,19 @@ impl SimRole {
             Self::Voter(r) => r.ledger(),
             Self::Promoter(r) => r.ledger(),
             Self::Witness(r) => r.ledger(),
+        }
+    }
+}
+
+impl SimRole {
+    /// Takes the role's shape, the ledger's aside.
+    pub(super) fn project(&self, shape: &mut Shape<'_>) {
+        match self {
+            Self::EscalationTracker(r) => r.project(shape),
+            Self::Voter(r) => r.project(shape),
+            Self::Promoter(r) => r.project(shape),
+            // It has nothing but its ledger.
+            Self::Witness(_) => {}
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The EscalationTracker: one member's verdict about the primary (D1 to D4). It orders heart
 //! massages and says *confirmed down* of its own node only; it never votes.
 
+mod projection;
+
 use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
     Deadline, Decision, Event, Message, Observation, ProbeFailure, ProbeKind, ProbeReport, Record, Settings,

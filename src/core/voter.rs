@@ -2,6 +2,7 @@
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
 mod ballots;
+mod projection;
 
 use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{

@@ -1,7 +1,7 @@
 //! The model under stateright: every invariant must hold always, every mark must be reached sometimes.
 #![allow(dead_code, unreachable_pub)]
 
-use pgfo::cluster::model::{Action, Bounds, ClusterModel, INVARIANTS, Marks, State};
+use pgfo::cluster::model::{Action, Bounds, ClusterModel, INVARIANTS, Marks, REFUSED, State, UNREGISTERED};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::time::{Duration, Instant};
 
@@ -36,8 +36,6 @@ const REACHED: [Condition; Marks::ALL.len()] = [
     reached::<7>,
     reached::<8>,
     reached::<9>,
-    reached::<10>,
-    reached::<11>,
 ];
 
 impl Model for Explored {
@@ -75,6 +73,15 @@ pub struct Reach {
     pub threads: usize,
     /// What may happen, of what could.
     pub may: fn(&Action) -> bool,
+    /// Depth first, which takes far less memory; the way to what breaks is not the shortest then.
+    pub deep: bool,
+}
+
+impl Reach {
+    /// Everything, one state after the other, up to a number of states.
+    pub const fn all(generated_max: usize) -> Self {
+        Self { depth: usize::MAX, generated_max, threads: 1, may: |_| true, deep: true }
+    }
 }
 
 /// What an exploration found.
@@ -95,37 +102,51 @@ pub struct Found {
 /// Explores a model breadth first, until something breaks or all is seen.
 pub fn explore(cluster: ClusterModel, marks: &'static [&'static str], reach: Reach) -> Found {
     for mark in marks {
-        assert!(Marks::named(mark).is_some(), "no mark {mark:?}");
+        let unseen = [REFUSED, UNREGISTERED].contains(mark);
+        assert!(unseen || Marks::named(mark).is_some(), "no mark {mark:?}");
     }
     let name = cluster.bounds().name;
     let begun = Instant::now();
-    let checker = Explored { cluster, marks, may: reach.may }
+    let builder = Explored { cluster, marks, may: reach.may }
         .checker()
         .threads(reach.threads)
         .finish_when(HasDiscoveries::AnyFailures)
         .target_max_depth(reach.depth)
-        .target_state_count(reach.generated_max)
-        .spawn_bfs()
-        .join();
-    let found = checker.discoveries();
-    let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
-        let path = found.get(id)?;
-        let how = path.last_state().broken(i).unwrap_or_default().to_owned();
-        Some((*id, how, path.clone().into_actions()))
-    });
-    Found {
-        name,
-        distinct: checker.unique_state_count(),
-        generated: checker.state_count(),
-        depth: checker.max_depth(),
-        took: begun.elapsed(),
-        complete: broken.is_none() && checker.state_count() < reach.generated_max,
-        broken,
-        missed: marks.iter().copied().filter(|m| !found.contains_key(m)).collect(),
+        .target_state_count(reach.generated_max);
+    if reach.deep {
+        Found::of(name, begun, marks, reach, &builder.spawn_dfs().join())
+    } else {
+        Found::of(name, begun, marks, reach, &builder.spawn_bfs().join())
     }
 }
 
 impl Found {
+    fn of(
+        name: &'static str,
+        begun: Instant,
+        marks: &'static [&'static str],
+        reach: Reach,
+        checker: &impl Checker<Explored>,
+    ) -> Self {
+        let found = checker.discoveries();
+        let broken = INVARIANTS.iter().enumerate().find_map(|(i, (id, _))| {
+            let path = found.get(id)?;
+            let how = path.last_state().broken(i).unwrap_or_default().to_owned();
+            Some((*id, how, path.clone().into_actions()))
+        });
+        let reached = |mark: &str| found.contains_key(mark) || checker.model().cluster.refused(mark);
+        Self {
+            name,
+            distinct: checker.unique_state_count(),
+            generated: checker.state_count(),
+            depth: checker.max_depth(),
+            took: begun.elapsed(),
+            complete: broken.is_none() && checker.state_count() < reach.generated_max,
+            broken,
+            missed: marks.iter().copied().filter(|m| !reached(m)).collect(),
+        }
+    }
+
     /// Prints what was explored, and the way to what broke.
     pub fn tell(&self) {
         let seconds = self.took.as_secs_f64();
@@ -136,7 +157,7 @@ impl Found {
             self.generated,
             self.depth,
             self.generated as f64 / seconds,
-            if self.complete { "complete to that depth" } else { "not complete" }
+            if self.complete { "all of it, to the depth asked for" } else { "not all of it" }
         );
         for mark in &self.missed {
             println!("  never reached: {mark}");
@@ -167,6 +188,29 @@ pub fn killed() -> Bounds {
 /// The primary was cut off until its guard fenced it.
 pub fn cut_off() -> Bounds {
     Bounds { name: "cut off", start: pgfo::cluster::model::Start::CutOff, ..killed() }
+}
+
+/// The primary's host is gone for good: three members must find a winner, and every one of them must vote.
+pub fn gone() -> Bounds {
+    Bounds { name: "the primary's host is gone", gone: 0b0001, ..cut_off() }
+}
+
+/// The primary leads, the others lose sight of it, and its lease is renewed or runs out: the clock moves.
+pub fn leases() -> Bounds {
+    Bounds {
+        name: "leases",
+        start: pgfo::cluster::model::Start::Adopted,
+        data: 2,
+        terms: 2,
+        candidates: 0b010,
+        beating: 0b011,
+        blind: 0b110,
+        outages: 1,
+        mortal: 0b100,
+        deaths: 0,
+        ticks: 3,
+        ..Bounds::default()
+    }
 }
 
 /// A log is lost, and the member comes back with another one.

@@ -33,6 +33,10 @@ pub struct Bounds {
     pub candidates: u8,
     /// Members that may lose sight of the primary, as bits.
     pub blind: u8,
+    /// How often all of those lose sight of the primary together; 0: each does by itself.
+    pub outages: u8,
+    /// Members whose host is gone, as bits: nothing happens there, and nobody hears of them.
+    pub gone: u8,
     /// Members that may crash, as bits.
     pub mortal: u8,
     /// Crashes of a daemon; it comes back with what it had flushed, or with everything.
@@ -51,10 +55,17 @@ pub struct Bounds {
     pub writes: u8,
     /// Promotions whose outcome is told wrong or not at all.
     pub promotion_faults: u8,
-    /// Heartbeats of each member between two steps of the clock.
+    /// Whether the clock moves to the next instant that anybody waits for at once, or by half a lease at most.
+    pub leaps: bool,
+    /// Heartbeats of each member between two steps of the clock; 0: any number.
     pub beats: u8,
     /// Members whose heartbeat falls due, as bits.
     pub beating: u8,
+    /// Whether what concerns nobody else takes no time: a pre-vote is answered by all at once, a receiver is
+    /// stopped when that was promised, who comes back hears everybody.
+    pub prompt: bool,
+    /// Whether a daemon sees at once what has become of its PostgreSQL, unless that died.
+    pub looks: bool,
     /// Whether a pre-vote is answered by all at once, or by each in its turn or not at all.
     pub answers_at_once: bool,
     /// Whether members hear each other's heartbeats again and again, or only after a restart.
@@ -77,6 +88,8 @@ impl Default for Bounds {
             terms: 3,
             candidates: 0xFF,
             blind: 0xFF,
+            outages: 0,
+            gone: 0,
             mortal: 0xFF,
             crashes: 1,
             hosts: false,
@@ -86,8 +99,11 @@ impl Default for Bounds {
             ticks: 0,
             writes: 0,
             promotion_faults: 0,
-            beats: 1,
+            leaps: false,
+            beats: 0,
             beating: 0xFF,
+            prompt: true,
+            looks: true,
             answers_at_once: true,
             gossip: false,
             sight: false,
@@ -97,6 +113,8 @@ impl Default for Bounds {
     }
 }
 
+/// What every clock shows at the beginning, so that "long ago" exists.
+pub(super) const BOOT_ORIGIN: u64 = 1_000_000_000;
 /// The promise of a lease.
 pub(super) const LEASE: Nanos = Nanos::from_millis(100);
 /// The clock moves at most so far in one step, so that a lease may be renewed half-way.
@@ -110,6 +128,17 @@ impl Bounds {
     /// Returns every member.
     pub fn ids(&self) -> impl Iterator<Item = MemberId> + use<> {
         (0..self.data + self.witnesses).map(MemberId)
+    }
+
+    /// Returns the rate of a member's clock, in percent.
+    pub(super) fn rate(&self, member: MemberId) -> u64 {
+        self.rates.get(usize::from(member.0)).copied().unwrap_or(100)
+    }
+
+    /// Returns every member whose host is there.
+    pub(super) fn there(&self) -> impl Iterator<Item = MemberId> + use<> {
+        let gone = self.gone;
+        self.ids().filter(move |m| !Self::within(gone, *m))
     }
 
     /// Returns whether a member is among those in `bits`.

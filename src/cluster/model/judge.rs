@@ -4,7 +4,8 @@
 use super::state::{Cast, State};
 use super::steps::ClusterModel;
 use crate::core::{Effect, MemberId, Quorum};
-use crate::events::{CandidacyKind, Decision, Message, Refusal};
+use crate::events::{CandidacyKind, Decision, Message};
+use std::sync::atomic::Ordering;
 
 /// The invariants: name and what it says.
 pub const INVARIANTS: [(&str, &str); 7] = [
@@ -145,6 +146,20 @@ impl ClusterModel {
     }
 }
 
+/// What no state shows, because it changes nothing.
+pub const REFUSED: &str = "a vote, a freeze or a lease was refused";
+/// The same, for want of registration.
+pub const UNREGISTERED: &str = "a forgetful member was refused or refused";
+
+impl ClusterModel {
+    /// Returns whether a refusal was seen so far.
+    #[must_use]
+    pub fn refused(&self, what: &str) -> bool {
+        let at = usize::from(what == UNREGISTERED);
+        [REFUSED, UNREGISTERED].contains(&what) && self.refusals[at].load(Ordering::Relaxed)
+    }
+}
+
 /// What a model should reach; a model that reaches nothing shows nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Marks;
@@ -154,7 +169,7 @@ type Mark = (&'static str, fn(&State) -> bool);
 
 impl Marks {
     /// All of them.
-    pub const ALL: [Mark; 12] = [
+    pub const ALL: [Mark; 10] = [
         ("a standby was elected", |s| s.ghosts.winners.len() > 1),
         ("two elections were won", |s| s.ghosts.winners.len() > 2),
         ("a standby was promoted", |s| s.hosts[1..].iter().any(|h| h.postgres.is_some_and(|p| p.writes()))),
@@ -167,7 +182,6 @@ impl Marks {
             };
             asks().any(|(t, m)| asks().any(|(t2, m2)| t == t2 && m != m2))
         }),
-        ("a vote was refused", |s| s.network.iter().any(|e| matches!(e.message, Message::VoteRefused(..)))),
         ("a voter restarted after its vote", |s| {
             s.ghosts.votes.iter().any(|v| v.run < s.hosts[usize::from(v.voter.0)].runs)
         }),
@@ -186,16 +200,6 @@ impl Marks {
         ("a promotion's outcome was not known", |s| s.spent.promotion_faults > 0),
         ("a standby followed the winner", |s| {
             s.hosts.iter().any(|h| h.postgres.is_some_and(|p| p.in_recovery && p.line > 0))
-        }),
-        ("a forgetful member was refused or refused", |s| {
-            s.ghosts.forgot > 0
-                && s.network.iter().any(|e| {
-                    matches!(
-                        e.message,
-                        Message::VoteRefused(_, Refusal::NotRegistered)
-                            | Message::FreezeRefused { why: Refusal::NotRegistered, .. }
-                    )
-                })
         }),
     ];
 

@@ -2,7 +2,7 @@
 //! daemon's state, its clock and the observation alone, so each is computed once.
 
 use super::super::role::{SimRole, sim_roles};
-use crate::core::{BootNanos, Effect, Ledger, MemberId, Urgency, effects, urgency};
+use crate::core::{BootNanos, Effect, Ledger, MemberId, Promoter, Shape, Urgency, effects, urgency};
 use crate::events::{Actor, Deadline, Decision, Event, Observation, Settings};
 use pgfo_replay::{Batch, Ensemble, Seat, Seq, WallNanos};
 use std::collections::HashMap;
@@ -20,8 +20,12 @@ pub(super) struct Mind {
     last: u64,
     flushed: u64,
     nonce: u64,
-    /// Equal for minds that will do the same.
+    /// Equal for minds that are the same, their log's numbers aside.
     pub(super) id: u64,
+    /// Equal for minds that will do the same, if their instants lie equally far ahead.
+    pub(super) shape: u64,
+    /// The instants of its shape.
+    pub(super) instants: Vec<BootNanos>,
     /// What the roles wait for.
     pub(super) deadlines: Vec<(Deadline, BootNanos)>,
 }
@@ -29,10 +33,17 @@ pub(super) struct Mind {
 impl Mind {
     /// Makes the daemon of a member whose log is empty.
     pub(super) fn new(settings: &Settings) -> Self {
-        Self::of(sim_roles(settings), settings.me, 0, 0, 0)
+        Self::of(sim_roles(settings), settings.me, 0, 0, 0, None)
     }
 
-    fn of(roles: Ensemble<SimRole>, me: MemberId, last: u64, flushed: u64, nonce: u64) -> Self {
+    fn of(
+        roles: Ensemble<SimRole>,
+        me: MemberId,
+        last: u64,
+        flushed: u64,
+        nonce: u64,
+        left_out: Option<&'static str>,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
         (me, nonce).hash(&mut hasher);
         for seat in roles.seats() {
@@ -41,7 +52,33 @@ impl Mind {
         let mut deadlines = roles.deadlines();
         deadlines.sort_unstable();
         deadlines.dedup();
-        Self { roles, last, flushed, nonce, id: hasher.finish(), deadlines }
+        let id = hasher.finish();
+        let mut next = Self { roles, last, flushed, nonce, id, shape: 0, instants: Vec::new(), deadlines };
+        next.take_shape(me, left_out);
+        next
+    }
+
+    /// Every role holds the same ledger: it counts once.
+    fn take_shape(&mut self, me: MemberId, left_out: Option<&'static str>) {
+        let mut hasher = DefaultHasher::new();
+        let mut instants = Vec::new();
+        (me, self.nonce).hash(&mut hasher);
+        let l = self.ledger();
+        // What the next heartbeat will tell the roles of the flush.
+        let not = |at: Seq| at.0 > self.flushed;
+        (not(l.bound_at), not(l.winner_at), not(l.announced_at)).hash(&mut hasher);
+        let mut shape = Shape::new(&mut hasher, &mut instants, left_out);
+        l.project(&mut shape);
+        for seat in self.roles.seats() {
+            seat.machine.project(&mut shape);
+        }
+        self.shape = hasher.finish();
+        self.instants = instants;
+    }
+
+    /// Returns whether every role holds the same ledger.
+    pub(super) fn agrees(&self) -> bool {
+        self.roles.seats().iter().all(|s| s.machine.ledger() == self.ledger())
     }
 
     fn copy(&self) -> Ensemble<SimRole> {
@@ -49,12 +86,17 @@ impl Mind {
         Ensemble::new(seats.map(|s| Seat { actor: s.actor, machine: s.machine.clone() }).collect())
     }
 
+    /// Returns the promoter; each mind has one.
+    pub(super) fn promoter(&self) -> Option<&Promoter> {
+        match &*self.roles.seats()[2].machine {
+            SimRole::Promoter(p) => Some(p),
+            _ => None,
+        }
+    }
+
     /// Returns what it is doing about an election.
     pub(super) fn activity(&self) -> &'static str {
-        match &*self.roles.seats()[2].machine {
-            SimRole::Promoter(p) => p.activity(),
-            _ => "",
-        }
+        self.promoter().map_or("", Promoter::activity)
     }
 
     /// Returns what the promoter knows.
@@ -78,13 +120,15 @@ pub(super) struct Thought {
 /// Steps daemons.
 pub(super) struct Thinker {
     settings: Vec<Settings>,
+    /// A part of the shape that is left out, to see whether that is noticed.
+    left_out: Option<&'static str>,
     remembered: Vec<Mutex<HashMap<u64, Arc<Thought>>>>,
 }
 
 impl Thinker {
     /// Makes one for members of these settings.
-    pub(super) fn new(settings: Vec<Settings>) -> Self {
-        Self { settings, remembered: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    pub(super) fn new(settings: Vec<Settings>, left_out: Option<&'static str>) -> Self {
+        Self { settings, left_out, remembered: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// Returns a member's settings.
@@ -140,7 +184,7 @@ impl Thinker {
         }
         let last = records.last().map_or(mind.last, |r| r.seq.0);
         let flushed = if durable { last } else { mind.flushed };
-        let next = Mind::of(roles, me, last, flushed, nonce);
+        let next = Mind::of(roles, me, last, flushed, nonce, self.left_out);
         // One that will do the same is the same: its numbers need not go on.
         let next = if next.id == mind.id { Arc::clone(mind) } else { Arc::new(next) };
         Thought { next, effects: done, told, durable }

@@ -6,16 +6,19 @@
 //! delayed without bound. Every length of time is nothing beside the lease, so any deadline but those
 //! of leases may fire at any moment; leases run by a shared clock that moves in steps.
 
+mod actions;
 mod bounds;
+mod hands;
 mod judge;
 mod mind;
 mod moves;
 mod prelude;
+mod reduce;
 mod state;
 mod steps;
 
+pub use actions::{Action, Mishap};
 pub use bounds::{Bounds, Start};
-pub use judge::{INVARIANTS, Marks};
-pub use moves::Action;
+pub use judge::{INVARIANTS, Marks, REFUSED, UNREGISTERED};
 pub use state::{Envelope, Ghosts, Host, State};
 pub use steps::ClusterModel;

@@ -2,8 +2,8 @@
 //! fault; then the model lets go of them.
 
 use super::super::guard::Guard;
+use super::actions::Action;
 use super::bounds::Start;
-use super::moves::Action;
 use super::state::{Ghosts, Host, Line, Network, Postgres, Spent, State, Task};
 use super::steps::ClusterModel;
 use crate::core::{MemberId, Term};
@@ -85,6 +85,7 @@ fn adopted(model: &ClusterModel) -> State {
             tasks: BTreeSet::new(),
             asking: None,
             beats: (0, 0),
+            rate: bounds.rate(id),
             ahead: 0,
             runs: 0,
             logs: 0,
@@ -97,6 +98,7 @@ fn adopted(model: &ClusterModel) -> State {
         lines: vec![Line { parent: None, timeline: 1 }],
         spent: Spent::default(),
         ghosts: Ghosts::default(),
+        id: 0,
         touched: false,
         beyond: false,
     };

@@ -2,9 +2,10 @@
 //! remember. Daemons and messages are shared between states; its hash is what tells futures apart.
 
 use super::super::guard::Guard;
+use super::bounds::{BOOT_ORIGIN, MOMENT};
 use super::mind::Mind;
-use crate::core::{Lsn, MemberId, Term};
-use crate::events::{Answer, Message};
+use crate::core::{BootNanos, Lsn, MemberId, Term, request};
+use crate::events::{Answer, LeaseAsk, Message};
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -23,9 +24,24 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Equal for messages that do the same: the numbers of requests only name them.
     pub(super) fn id(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.from, self.to, &self.message).hash(&mut hasher);
+        let h = &mut hasher;
+        (self.from, self.to, std::mem::discriminant(&self.message)).hash(h);
+        let ask = |a: &LeaseAsk| (request(a), a.sent_at.0 / MOMENT);
+        match &self.message {
+            Message::LeaseRequested(a)
+            | Message::RenewalRequested(a)
+            | Message::LeaseGranted(a)
+            | Message::VoteGranted(a) => ask(a).hash(h),
+            Message::LeaseRefused(a, why) | Message::VoteRefused(a, why) => (ask(a), why).hash(h),
+            Message::VoteRequested(v) => {
+                (ask(&v.ask), v.kind, v.position, v.system_id, &v.roster, v.accepts_loss).hash(h);
+            }
+            Message::LeaseReleased { term, .. } => term.hash(h),
+            other => other.hash(h),
+        }
         hasher.finish()
     }
 }
@@ -62,10 +78,27 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn add(&mut self, envelope: Envelope) {
         let id = envelope.id();
-        if let Err(at) = self.messages.binary_search_by_key(&id, |m| m.0) {
-            Arc::make_mut(&mut self.messages).insert(at, (id, Arc::new(envelope)));
-            self.sum = self.sum.wrapping_add(id);
+        match self.messages.binary_search_by_key(&id, |m| m.0) {
+            Err(at) => {
+                Arc::make_mut(&mut self.messages).insert(at, (id, Arc::new(envelope)));
+                self.sum = self.sum.wrapping_add(id);
+            }
+            // The same again, under a newer number: that one counts.
+            Ok(at) if *self.messages[at].1 != envelope => {
+                Arc::make_mut(&mut self.messages)[at].1 = Arc::new(envelope);
+            }
+            Ok(_) => {}
         }
+    }
+
+    /// Takes away what can do nothing any more.
+    pub(super) fn retain(&mut self, lives: impl Fn(&Envelope) -> bool) {
+        if self.messages.iter().all(|m| lives(&m.1)) {
+            return;
+        }
+        let messages = Arc::make_mut(&mut self.messages);
+        messages.retain(|m| lives(&m.1));
+        self.sum = messages.iter().fold(0, |sum, m| sum.wrapping_add(m.0));
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Envelope>> {
@@ -161,6 +194,8 @@ pub struct Host {
     pub(super) asking: Option<(u64, Term)>,
     /// When it beat last, and how often since.
     pub(super) beats: (u64, u8),
+    /// The rate of its clock, in percent.
+    pub(super) rate: u64,
     /// Nanoseconds that its clock is ahead, by deadlines that fired within the moment.
     pub(super) ahead: u64,
     /// Processes so far.
@@ -169,13 +204,47 @@ pub struct Host {
     pub(super) logs: u64,
 }
 
-impl Hash for Host {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.mind.id.hash(state);
-        self.durable.as_ref().map(|m| m.id).hash(state);
-        (&self.guard, &self.postgres, &self.tasks).hash(state);
-        (self.asking, self.beats, self.ahead, self.runs, self.logs).hash(state);
+impl Host {
+    /// What its clock shows at a moment of the shared clock.
+    pub(super) const fn boot(&self, now: u64) -> BootNanos {
+        BootNanos(BOOT_ORIGIN + now * self.rate / 100 + self.ahead)
     }
+
+    /// What of it tells two futures apart: instants by how far they lie ahead.
+    fn project(&self, now: u64, h: &mut impl Hasher) {
+        let boot = self.boot(now);
+        self.mind.shape.hash(h);
+        for at in &self.mind.instants {
+            ahead(*at, boot).hash(h);
+        }
+        self.durable.is_some().hash(h);
+        if let Some(left) = &self.durable {
+            left.shape.hash(h);
+            for at in &left.instants {
+                ahead(*at, boot).hash(h);
+            }
+        }
+        self.guard.shape().hash(h);
+        self.guard.armed().map(|a| ahead(a.1, boot)).hash(h);
+        (&self.postgres, &self.tasks).hash(h);
+        (self.asking.map(|a| a.1), (self.beats.0 == now).then_some(self.beats.1)).hash(h);
+        (self.runs, self.logs).hash(h);
+    }
+
+    /// Everything of it.
+    fn all(&self, h: &mut impl Hasher) {
+        self.mind.id.hash(h);
+        self.durable.as_ref().map(|m| m.id).hash(h);
+        (&self.guard, &self.postgres, &self.tasks).hash(h);
+        (self.asking, self.beats, self.ahead, self.runs, self.logs).hash(h);
+    }
+}
+
+/// How far an instant lies ahead. What is not a lease waits for single nanoseconds, and is told apart by
+/// them; what lies further ahead ends at the next step of the clock that takes in its whole moment.
+fn ahead(at: BootNanos, boot: BootNanos) -> u64 {
+    let nanos = at.nanos_since(boot);
+    if nanos < MOMENT { nanos } else { (nanos + MOMENT / 2) / MOMENT * MOMENT }
 }
 
 /// A vote that was cast, as the invariants remember it.
@@ -212,6 +281,7 @@ pub(super) struct Spent {
     pub(super) ticks: u8,
     pub(super) writes: u8,
     pub(super) promotion_faults: u8,
+    pub(super) outages: u8,
 }
 
 /// A state.
@@ -224,26 +294,63 @@ pub struct State {
     pub(super) lines: Vec<Line>,
     pub(super) spent: Spent,
     pub(super) ghosts: Ghosts,
+    /// What tells it apart, once an action is done.
+    pub(super) id: u64,
     /// Whether the last action changed anything; no part of the state.
     pub(super) touched: bool,
     /// Whether the last action left the bounds; no part of the state.
     pub(super) beyond: bool,
 }
 
+impl State {
+    /// Takes what tells its future apart from others'.
+    pub(super) fn project(&mut self) {
+        let mut hasher = DefaultHasher::new();
+        self.now.hash(&mut hasher);
+        for host in &self.hosts {
+            host.project(self.now, &mut hasher);
+        }
+        (self.network.sum, &self.lines, self.spent, &self.ghosts).hash(&mut hasher);
+        self.id = hasher.finish();
+    }
+
+    /// Returns a number that is equal for states that the model takes for one.
+    #[must_use]
+    pub const fn shape(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns a number that tells states apart by everything, the numbers of logs aside.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.now.hash(&mut hasher);
+        for host in &self.hosts {
+            host.all(&mut hasher);
+        }
+        for e in self.network.iter() {
+            (e.from, e.to, &e.message).hash(&mut hasher);
+        }
+        (&self.lines, self.spent, &self.ghosts).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Returns whether the roles of every daemon hold the same ledger, which is why it counts once.
+    #[must_use]
+    pub fn roles_agree(&self) -> bool {
+        self.hosts.iter().all(|h| h.mind.agrees())
+    }
+}
+
 impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.now, &self.hosts, self.network.sum, &self.lines, self.spent, &self.ghosts).hash(state);
+        self.id.hash(state);
     }
 }
 
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        let id = |s: &Self| {
-            let mut hasher = DefaultHasher::new();
-            s.hash(&mut hasher);
-            hasher.finish()
-        };
-        id(self) == id(other)
+        self.id == other.id
     }
 }
 

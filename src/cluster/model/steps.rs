@@ -1,17 +1,16 @@
 //! What an observation brings about: the daemon is stepped, its log flushed where its decisions ask for
 //! it, and its effects done or put down for its hands.
 
-use super::bounds::{Bounds, MOMENT};
+use super::actions::Action;
+use super::bounds::{BOOT_ORIGIN, Bounds, MOMENT};
 use super::mind::{Mind, Thinker};
-use super::moves::Action;
 use super::prelude::begin;
+use super::reduce::is_idle_refusal;
 use super::state::{Envelope, State, Task};
 use crate::core::{BootNanos, Effect, MemberId, Nanos};
 use crate::events::{Decision, GuardReport, Message, Observation, ProbeKind, ProbeReport};
 use std::sync::Arc;
-
-/// What every clock shows at the beginning, so that "long ago" exists.
-const BOOT_ORIGIN: u64 = 1_000_000_000;
+use std::sync::atomic::AtomicBool;
 
 /// A cluster within bounds.
 pub struct ClusterModel {
@@ -19,19 +18,26 @@ pub struct ClusterModel {
     pub(super) thinker: Thinker,
     first: State,
     before_each: Box<dyn Fn() + Send + Sync>,
+    /// Refusals seen so far, which no state shows: any, and one for want of registration.
+    pub(super) refusals: [AtomicBool; 2],
 }
 
 impl ClusterModel {
     /// Makes the model: at its beginning.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self::with(bounds, || {})
+        Self::with(bounds, None, || {})
     }
 
-    /// Makes a model that calls `before_each` before every step it computes, in whatever thread that is.
+    /// Makes a model that calls `before_each` before every step it computes, in whatever thread that is, and
+    /// that leaves a part of every daemon out when it tells states apart.
     #[must_use]
-    pub fn with(bounds: Bounds, before_each: impl Fn() + Send + Sync + 'static) -> Self {
-        let thinker = Thinker::new(bounds.ids().map(|m| bounds.settings(m)).collect());
+    pub fn with(
+        bounds: Bounds,
+        left_out: Option<&'static str>,
+        before_each: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let thinker = Thinker::new(bounds.ids().map(|m| bounds.settings(m)).collect(), left_out);
         let hosts = Vec::new();
         let first = State {
             now: 0,
@@ -40,11 +46,17 @@ impl ClusterModel {
             lines: Vec::new(),
             spent: super::state::Spent::default(),
             ghosts: super::state::Ghosts::default(),
+            id: 0,
             touched: false,
             beyond: false,
         };
-        let mut model = Self { bounds, thinker, first, before_each: Box::new(before_each) };
-        model.first = begin(&model);
+        let before_each = Box::new(before_each);
+        let mut model = Self { bounds, thinker, first, before_each, refusals: Default::default() };
+        let mut first = begin(&model);
+        model.settle(&mut first);
+        first.spent = super::state::Spent::default();
+        first.project();
+        model.first = first;
         model
     }
 
@@ -67,8 +79,14 @@ impl ClusterModel {
         let mut s = state.clone();
         (s.touched, s.beyond) = (false, false);
         self.act(&mut s, action);
+        self.settle(&mut s);
         s.judge_writers();
-        (s.touched && !s.beyond).then_some(s)
+        if !s.touched || s.beyond {
+            return None;
+        }
+        self.prune(&mut s);
+        s.project();
+        Some(s)
     }
 
     pub(super) fn settings(&self, id: MemberId) -> &crate::events::Settings {
@@ -77,16 +95,14 @@ impl ClusterModel {
 
     /// What a member's clock shows.
     pub(super) fn boot(&self, s: &State, id: MemberId) -> BootNanos {
-        BootNanos(BOOT_ORIGIN + s.now * self.rate(id) / 100 + s.hosts[usize::from(id.0)].ahead)
+        s.hosts[usize::from(id.0)].boot(s.now)
     }
 
-    fn rate(&self, id: MemberId) -> u64 {
-        self.bounds.rates.get(usize::from(id.0)).copied().unwrap_or(100)
-    }
-
-    /// The first moment of the shared clock at which a member's clock shows this.
-    pub(super) fn moment(&self, id: MemberId, boot: BootNanos) -> u64 {
-        (boot.0.saturating_sub(BOOT_ORIGIN) * 100).div_ceil(self.rate(id)).next_multiple_of(MOMENT)
+    /// The moment of the shared clock at which a member's clock shows this, give or take what deadlines take.
+    fn moment(&self, id: MemberId, boot: BootNanos) -> u64 {
+        let rate = self.bounds.rate(id);
+        let nanos = boot.0.saturating_sub(BOOT_ORIGIN) * 100 / rate;
+        (nanos + MOMENT / 2) / MOMENT * MOMENT
     }
 
     /// Steps a daemon and does what comes of it.
@@ -98,10 +114,9 @@ impl ClusterModel {
         if thought.next.id != host.mind.id {
             s.touched = true;
             let before = std::mem::replace(&mut host.mind, Arc::clone(&thought.next));
-            if thought.durable || !crashes_left {
-                host.durable = None;
-            } else if host.durable.is_none() {
-                host.durable = Some(before);
+            let left = host.durable.take().unwrap_or(before);
+            if crashes_left && !thought.durable && !self.starts_alike(s, id, &left) {
+                s.hosts[usize::from(id.0)].durable = Some(left);
             }
         }
         for decision in &thought.told {
@@ -121,7 +136,7 @@ impl ClusterModel {
         let boot = self.boot(s, id);
         let host = &mut s.hosts[usize::from(id.0)];
         let task = match effect {
-            Effect::Send { to, message } => return Self::send(s, id, *to, message),
+            Effect::Send { to, message } => return self.send(s, id, *to, message),
             Effect::Massage { target, attempt } => {
                 // Only who can't see it massages: the fresh connection fails, too.
                 let report = ProbeReport::Failed(crate::events::ProbeFailure::TimedOut);
@@ -157,10 +172,14 @@ impl ClusterModel {
         s.touched |= host.tasks.insert(task);
     }
 
-    fn send(s: &mut State, id: MemberId, to: MemberId, message: &Message) {
+    fn send(&self, s: &mut State, id: MemberId, to: MemberId, message: &Message) {
         match message {
             // Heard as one action, or not at all; testimonies likewise; nobody acts on a refused lease.
-            Message::Heartbeat(_) | Message::Testified(_) | Message::LeaseRefused(..) => {}
+            Message::Heartbeat(_) | Message::Testified(_) => {}
+            // A refusal only says earlier what a deadline says anyway.
+            m if is_idle_refusal(m) => {}
+            // Once the model has let go of them, and the state has an identity.
+            _ if Bounds::within(self.bounds.gone, to) && s.id > 0 => {}
             Message::TestimonyRequested { number, about, .. } => {
                 let asking = Some((*number, *about));
                 let host = &mut s.hosts[usize::from(id.0)];
@@ -179,19 +198,37 @@ impl ClusterModel {
         Observation::ProbeCompleted { target, kind, report, took: Nanos(0), stalled: Nanos(0) }
     }
 
-    /// The next moment of the shared clock: the next instant that a promise, a lease or a plan waits for,
-    /// or half a lease from now.
-    pub(super) fn next_moment(&self, s: &State) -> u64 {
-        let mut next = s.now + super::bounds::STEP_MAX;
-        for (id, host) in self.bounds.ids().zip(&s.hosts) {
+    /// Whether a crash that loses what was not flushed leaves the same as one that loses nothing.
+    fn starts_alike(&self, s: &State, id: MemberId, left: &Arc<Mind>) -> bool {
+        let boot = self.boot(s, id);
+        let start = self.start_of(s, id, false, None);
+        let kept = self.thinker.think(&s.hosts[usize::from(id.0)].mind, boot, &start);
+        let lost = self.thinker.think(left, boot, &start);
+        kept.next.shape == lost.next.shape
+            && kept.next.instants == lost.next.instants
+            && kept.effects == lost.effects
+    }
+
+    /// The next moment of the shared clock, if there is one: a moment after the next instant that a promise,
+    /// a lease or a plan waits for, or half a lease from now.
+    pub(super) fn next_moment(&self, s: &State) -> Option<u64> {
+        let mut next = (!self.bounds.leaps).then(|| s.now + super::bounds::STEP_MAX);
+        for id in self.bounds.there() {
+            let host = &s.hosts[usize::from(id.0)];
+            let boot = host.boot(s.now);
             let l = host.mind.ledger();
-            let mut waits: Vec<BootNanos> = host.mind.deadlines.iter().map(|d| d.1).collect();
-            waits.extend(l.promise.map(|p| p.until));
-            waits.extend(l.lease.map(|l| l.until));
-            waits.extend(host.guard.armed().map(|a| a.1));
-            waits.push(l.silent_until);
-            for at in waits.into_iter().map(|w| self.moment(id, w)).filter(|at| *at > s.now) {
-                next = next.min(at);
+            // What is about to fire needs no time.
+            let far = |at: &BootNanos| at.0 >= boot.0 + MOMENT / 2;
+            let deadlines = host.mind.deadlines.iter().map(|d| d.1).filter(far);
+            let ends = [
+                l.promise.map(|p| p.until),
+                l.lease.map(|l| l.until),
+                host.guard.armed().map(|a| a.1),
+                Some(l.silent_until),
+            ];
+            for at in ends.into_iter().flatten().filter(|at| *at > boot).chain(deadlines) {
+                let after = self.moment(id, at).max(s.now) + MOMENT;
+                next = Some(next.map_or(after, |n| n.min(after)));
             }
         }
         next

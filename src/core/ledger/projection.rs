@@ -1,18 +1,19 @@
-//! What of a ledger tells two futures of a member apart: its hash. Left out are the settings, which do
-//! not change within a run, and what only dates or explains: the clock, the log's numbers (but for whether
-//! a promise still waits for its flush), evidence, and of a peer's heartbeat what no decision reads
-//! once a primary was adopted. Equal ledgers have equal hashes; the reverse is not promised.
+//! What of a ledger tells things apart. Its hash is for identity: left out are the settings, which do not
+//! change within a run, and what only dates or explains. Its shape is for the future: also left out are
+//! numbers that only name, and instants that have passed are all the same.
 
-use super::{Ledger, Peer};
+use super::{FAILED_PROMOTION_RETRIES, Ledger, Peer};
+use crate::core::{Shape, request};
+use crate::events::{FreezeOutcome, ProbeReport};
 use std::hash::{Hash, Hasher};
 
 impl Hash for Ledger {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.process.hash(state);
         self.started_at.hash(state);
-        (self.bound_at > self.flushed).hash(state);
-        (self.log_stalled, self.quarantined, self.forgetful).hash(state);
-        self.roster.hash(state);
+        self.unflushed().hash(state);
+        (self.log_stalled, self.quarantined, self.forgetful, self.revision).hash(state);
+        (&self.roster, &self.roster_agreed, self.silence_owed).hash(state);
         self.history.hash(state);
         self.verdict.hash(state);
         (&self.voted, &self.freeze, self.term_frozen).hash(state);
@@ -35,5 +36,71 @@ impl Hash for Peer {
             (h.roster_number, h.incarnation).hash(state);
             h.postgres.is_some_and(|p| p.alive).hash(state);
         }
+    }
+}
+
+impl Ledger {
+    /// What is known not to be flushed yet: a binding grant, a winner, an own announcement.
+    pub(crate) fn unflushed(&self) -> (bool, bool, bool) {
+        let not = |at| at > self.flushed;
+        (not(self.bound_at), not(self.winner_at), not(self.announced_at))
+    }
+
+    /// Takes its shape, for one that has a history (before the first primary, heartbeats tell more), and in
+    /// which every heartbeat that was heard counts as fresh.
+    pub(crate) fn project(&self, s: &mut Shape<'_>) {
+        s.put("process", self.process);
+        s.put("unflushed", self.unflushed());
+        s.put("ability", (self.log_stalled, self.quarantined, self.forgetful));
+        s.put("roster", (&self.roster, &self.roster_agreed, self.silence_owed));
+        s.put("history", &self.history);
+        s.put("verdict", self.verdict);
+        s.put("voted", self.voted.map(|v| (v.candidate, request(&v.ask))));
+        s.put("term_frozen", self.term_frozen);
+        if let Some(f) = &self.freeze {
+            // Who asked is told once: when the freeze is observed.
+            let asker =
+                (f.outcome.is_none() && self.settings.has_postgres()).then_some((f.candidate, f.nonce));
+            let outcome = f.outcome.as_ref().map(|o| match o {
+                FreezeOutcome::NotObserved { .. } => None,
+                FreezeOutcome::NothingRuns => Some(None),
+                other => Some(other.frozen().map(|f| (f.lsn, f.settled, f.timeline, f.system_id))),
+            });
+            s.put("freeze", (f.term, asker, outcome));
+        }
+        if let Some(p) = &self.promise {
+            // A candidacy that ends takes back the promise of its vote, not a later one.
+            let of_vote = self.voted.is_some_and(|v| v.ask.number == p.number);
+            s.put("promise", (p.holder, p.term, of_vote));
+        }
+        s.maybe("promise_until", self.promise.map(|p| p.until));
+        s.put("released", self.released);
+        s.put("promise_longest", self.promise_longest);
+        s.instant("silent_until", self.silent_until);
+        s.put("paused", (&self.paused, &self.pause_confirmed, &self.resumed));
+        s.put("lineage", (&self.lineage, self.strayed));
+        s.put("promotion_ordered", self.promotion_ordered);
+        let pause = FAILED_PROMOTION_RETRIES * self.settings.retry_interval.0;
+        s.maybe("promotion_failed_at", self.promotion_failed_at.map(|at| at.plus_nanos(pause)));
+        s.put("tenure", self.tenure);
+        s.put("lease", self.lease.map(|l| l.term));
+        s.maybe("lease_until", self.lease.map(|l| l.until));
+        let l = &self.local;
+        let signs = matches!(l.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)));
+        s.put("local", (l.runs, l.sealed, l.report.is_some(), signs));
+        s.put("answer", (l.answer, l.receiver_ran_in, l.last_started));
+        for p in &self.peers {
+            self.project_peer(p, s);
+        }
+    }
+
+    fn project_peer(&self, p: &Peer, s: &mut Shape<'_>) {
+        // What is said of an older primary counts for nothing, and the newest one's term only grows.
+        let verdict = p.verdict.filter(|v| v.0 >= self.announced_term());
+        s.put("peer_verdict", (p.connected, verdict.map(|(term, v)| (term, v.is_down()))));
+        let h = p.heartbeat.as_ref();
+        let above = h.map(|h| h.term_seen).filter(|t| *t > self.term_seen().max(self.released));
+        s.put("peer_term", above);
+        s.put("peer", h.map(|h| (h.incarnation, h.postgres.is_some_and(|p| p.alive))));
     }
 }

@@ -4,6 +4,7 @@
 mod election;
 mod follow;
 mod prevote;
+mod projection;
 mod promotion;
 mod roster;
 mod tenure;
