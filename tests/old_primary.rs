@@ -168,7 +168,11 @@ fn a_diverged_primary_says_what_it_needs() {
         if complaints.contains("past the fork; it needs a rewind") { Ok(()) } else { Err(complaints) }
     });
     said.unwrap();
-    assert!(has_said(old, Reason::PastTheFork));
+    // It is refused once a freeze has looked at it: the status tells what the last probe saw.
+    let refused = cluster.wait_until("it to be refused", within(20), || {
+        if has_said(old, Reason::PastTheFork) { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    refused.unwrap();
     assert_eq!(primary.query_one("SELECT count(*) FROM only_here").unwrap(), "0");
     finish(&cluster);
 }

@@ -281,6 +281,7 @@ fn cases() -> Vec<Case> {
             late_wal(vec![(15_000, Fault::FreezeUnobserved { member: B, for_ms: 9_950 })])
         }),
         case(Plant::TimelineIgnored, 1, &["S6"], longer_but_older()),
+        case(Plant::TimelineNumberTrusted, 74, &["E3"], kept("014_line_that_was_announced_later")),
         case(Plant::DivergedFollows, 0, &["E3"], {
             let timings = Timings { promote_ms: 5_000, ..Timings::default() };
             let s = scenario(three(), vec![promotion(PromotionFault::ReportLost), dark(20_000)]);
