@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help setup demo test model verify
+.PHONY: help setup demo test model campaign verify
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,13 @@ test: ## Runs every test; those with PostgreSQL need `make setup`.
 
 model: ## Model checker: every order of events, over the roles themselves; takes minutes.
 	$(CARGO) run --locked --release --example model_campaign
+
+# Another FROM each time plays seeds that were never played: make campaign FROM=500000 FOR=8h
+FROM ?= 0
+FOR ?= 1h
+
+campaign: ## Simulator: one seed after the other for an hour, on all cores; fails if an invariant breaks.
+	$(CARGO) run --locked --release --bin pgfo -- simulate --for $(FOR) --seeds $(FROM)..
 
 verify: ## Runs what the continuous integration runs.
 	@.ci/run

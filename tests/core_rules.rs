@@ -1,211 +1,18 @@
 //! Rules of the protocol at one member, stepped record by record: what it answers, and what it must not.
 
-use pgfo::cluster::Scenario;
-use pgfo::core::{
-    BootId, BootNanos, CORE_REVISION, Incarnation, Lsn, MemberId, Nanos, Role, SystemId, Term, Timeline,
-    roles,
+use member_support::{
+    A, B, C, Member, SECOND, SYSTEM, announcement, answer, ask, freezes, frozen_on, lineage, process, roster,
+    vote_ask, voted,
 };
+use pgfo::core::{Incarnation, Lsn, MemberId, Term, Timeline};
 use pgfo::events::{
-    Actor, Announcement, Answer, CandidacyKind, Decision, Event, FlushedMark, FreezeOutcome, GuardReport,
-    Heartbeat, LeaseAsk, Lineage, LogFound, Message, Observation, Position, PostgresState, ProbeKind,
-    ProbeReport, ProcessIdentity, ProcessStart, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
+    Announcement, Answer, Decision, FlushedMark, FreezeOutcome, GuardReport, Heartbeat, LogFound, Message,
+    Observation, Refusal, Roster, Unelectable, Verdict,
 };
-use pgfo_replay::{Batch, Ensemble, Seq, WallNanos};
+use pgfo_replay::Seq;
 use std::sync::Arc;
 
-const A: MemberId = MemberId(0);
-const B: MemberId = MemberId(1);
-const C: MemberId = MemberId(2);
-const SYSTEM: SystemId = SystemId(7);
-const SECOND: u64 = 1_000_000_000;
-
-fn process(member: MemberId) -> ProcessIdentity {
-    let own = u64::from(member.0) + 1;
-    ProcessIdentity { incarnation: Incarnation(own), boot_id: BootId(u128::from(own)), nonce: 100 + own }
-}
-
-fn lineage(opened: u64, timeline: u32) -> Lineage {
-    Lineage { opened: Term(opened), timeline: Timeline(timeline) }
-}
-
-fn announcement(term: u64, primary: MemberId, line: Lineage) -> Announcement {
-    let forked = (line.timeline.0 > 1).then(|| (lineage(1, line.timeline.0 - 1), Lsn(0x100)));
-    Announcement { term: Term(term), primary, lineage: line, forked, system_id: SYSTEM }
-}
-
-fn roster(number: u32) -> Roster {
-    let incarnations = [A, B, C].map(|m| Some(process(m).incarnation)).to_vec();
-    Roster { number, incarnations, vote_floor: vec![Term(0); 3] }
-}
-
-fn answer(in_recovery: bool, started: i64) -> Answer {
-    Answer {
-        system_id: SYSTEM,
-        in_recovery,
-        timeline: Some(Timeline(1)),
-        received: Some(Lsn(0x200)),
-        replayed: Some(Lsn(0x200)),
-        streaming: false,
-        receiver: false,
-        waits_for_wal: true,
-        postmaster_started: started,
-    }
-}
-
-/// One member, and every record of its log.
-struct Member {
-    me: MemberId,
-    settings: Settings,
-    roles: Ensemble<Role>,
-    next: Seq,
-    now: BootNanos,
-}
-
-impl Member {
-    /// Of three; `C` is a witness if asked for.
-    fn new(me: MemberId, witness: bool) -> Self {
-        let mut scenario = Scenario::default();
-        scenario.members[2].witness = witness;
-        let settings = scenario.settings(me);
-        let now = BootNanos(1_000 * SECOND);
-        let mut member = Self { me, roles: roles(&settings), settings, next: Seq(1), now };
-        member.start(LogFound::Fresh);
-        member
-    }
-
-    fn peers(&self) -> Vec<MemberId> {
-        self.settings.others().collect()
-    }
-
-    fn start(&mut self, log: LogFound) {
-        let start = ProcessStart {
-            version: "0".to_owned(),
-            core_revision: CORE_REVISION,
-            settings: self.settings.clone(),
-            configuration_digest: String::new(),
-            process: process(self.me),
-            log,
-        };
-        self.see(Observation::ProcessStarted(Box::new(start)));
-        for peer in self.peers() {
-            self.see(Observation::PeerConnected { member: peer, process: process(peer) });
-        }
-    }
-
-    fn see(&mut self, observation: Observation) -> Vec<Decision> {
-        self.now = self.now.plus_nanos(SECOND / 1_000);
-        let actor = Actor::Daemon.number();
-        let batch = Batch::begin(self.next, self.now, WallNanos(0), actor, Event::Observed(observation));
-        let records = self.roles.step(batch);
-        self.next = records.last().unwrap().seq.next();
-        let decided = |r: &pgfo::events::Record| match &r.event {
-            Event::Decided(d) => Some(d.clone()),
-            Event::Observed(_) => None,
-        };
-        records.iter().filter_map(decided).collect()
-    }
-
-    fn hear(&mut self, from: MemberId, message: Message) -> Vec<Decision> {
-        self.see(Observation::MessageReceived { from, sent_by: Seq(1), message })
-    }
-
-    fn hear_heartbeat(
-        &mut self,
-        from: MemberId,
-        announced: Option<Announcement>,
-        roster: u32,
-    ) -> Vec<Decision> {
-        let witness = self.settings.is_witness(from);
-        let state = PostgresState {
-            alive: true,
-            in_recovery: Some(announced.is_none_or(|a| a.primary != from)),
-            sealed: false,
-            streaming: true,
-            system_id: Some(SYSTEM),
-            timeline: Some(Timeline(1)),
-            received: Some(Lsn(0x200)),
-            replayed: Some(Lsn(0x200)),
-        };
-        let incarnation = process(from).incarnation;
-        self.hear(
-            from,
-            Message::Heartbeat(Arc::new(Heartbeat {
-                announced,
-                verdict: Verdict::Unknown,
-                term_seen: Term(0),
-                roster_number: roster,
-                incarnation,
-                flushed: FlushedMark { incarnation, seq: Seq(1) },
-                heard_flushed: vec![FlushedMark::default(); 3],
-                postgres: (!witness).then_some(state),
-                electable: Err(Unelectable::Primary),
-                priority: 100,
-                able: Ok(()),
-                paused: None,
-                resumed: None,
-                lease_left: None,
-            })),
-        )
-    }
-
-    /// Everything appended so far is on the disk.
-    fn flushed(&mut self) -> Vec<Decision> {
-        let flushed = Seq(self.next.0 - 1);
-        self.see(Observation::HeartbeatDue { flushed })
-    }
-
-    /// `A` leads in term 1, on timeline 1, and all are registered.
-    fn led_by_a(&mut self) {
-        self.hear(A, Message::RosterCommitted(roster(1)));
-        let announced = Some(announcement(1, A, lineage(1, 1)));
-        for peer in self.peers() {
-            self.hear_heartbeat(peer, announced, 1);
-        }
-        self.flushed();
-    }
-
-    /// `A` is down, and says so itself.
-    fn a_confirms_down(&mut self) {
-        let boot_id = process(A).boot_id;
-        self.hear(A, Message::ConfirmedDown { term: Term(1), boot_id, postmaster_started: 1 });
-    }
-
-    fn probe_own(&mut self, answer: Answer) -> Vec<Decision> {
-        let report = ProbeReport::Answered(answer);
-        let (kind, none) = (ProbeKind::Heartbeat, Nanos(0));
-        self.see(Observation::ProbeCompleted { target: self.me, kind, report, took: none, stalled: none })
-    }
-}
-
-fn ask(from: MemberId, term: u64, number: u64, roster_number: u32) -> LeaseAsk {
-    LeaseAsk {
-        term: Term(term),
-        number,
-        duration: Nanos(5 * SECOND),
-        sent_at: BootNanos(1),
-        process: process(from),
-        roster_number,
-    }
-}
-
-fn vote_ask(from: MemberId, term: u64) -> Message {
-    Message::VoteRequested(Box::new(VoteAsk {
-        kind: CandidacyKind::Failover,
-        ask: ask(from, term, 1, 1),
-        position: Some(Position { lineage: lineage(1, 1), lsn: Lsn(0x200) }),
-        system_id: SYSTEM,
-        roster: None,
-        accepts_loss: false,
-    }))
-}
-
-fn voted(decisions: &[Decision]) -> bool {
-    decisions.iter().any(|d| matches!(d, Decision::VoteGranted { .. }))
-}
-
-fn freezes(decisions: &[Decision]) -> bool {
-    decisions.iter().any(|d| matches!(d, Decision::FreezePromised { .. }))
-}
+mod member_support;
 
 #[test]
 fn a_candidacy_that_is_given_up_frees_whoever_voted_for_that_very_process() {
@@ -326,33 +133,34 @@ fn a_postgresql_that_starts_while_its_member_is_frozen_is_frozen_again() {
 
 #[test]
 fn a_position_is_on_the_line_that_the_freeze_saw() {
-    let frozen_on = |timeline| FreezeOutcome::FrozenOn {
-        lsn: Some(Lsn(0x300)),
-        settled: true,
-        system_id: SYSTEM,
-        timeline: Timeline(timeline),
-    };
-    let report = |known: bool, timeline| {
+    let report = |known: bool, attached: bool, timeline| {
         let mut b = Member::new(B, false);
         b.led_by_a();
-        b.probe_own(Answer { streaming: true, ..answer(true, 5) });
+        b.probe_own(Answer { streaming: true, receiver: true, ..answer(true, 5) });
         if known {
-            b.hear_heartbeat(C, Some(announcement(2, C, lineage(2, 2))), 1);
+            let forked = Some((lineage(1, 1), Lsn(0x300)));
+            let winner = Announcement { forked, ..announcement(2, C, lineage(2, 2)) };
+            assert!(freezes(&b.hear_heartbeat(C, Some(winner), 1)), "it is looked at before it is attached");
+            if attached {
+                let said = b.frozen(Term(2), 0x300);
+                assert!(said.iter().any(|d| matches!(d, Decision::FollowOrdered { .. })), "{said:?}");
+            }
             let boot_id = process(C).boot_id;
             b.hear(C, Message::ConfirmedDown { term: Term(2), boot_id, postmaster_started: 1 });
         } else {
             b.a_confirms_down();
         }
         b.hear(A, Message::FreezeRequested { term: Term(3), nonce: process(A).nonce, roster_number: 1 });
-        let said = b.see(Observation::FreezeCompleted { term: Term(3), outcome: frozen_on(timeline) });
+        let said = b.see(Observation::FreezeCompleted { term: Term(3), outcome: frozen_on(0x300, timeline) });
         said.iter().find_map(|d| match d {
             Decision::FreezeReported { position, .. } => Some(position.map(|p| p.lineage)),
             _ => None,
         })
     };
-    assert_eq!(report(false, 1), Some(Some(lineage(1, 1))));
-    assert_eq!(report(true, 2), Some(Some(lineage(2, 2))), "the winner's, before it was confirmed");
-    assert_eq!(report(false, 2), Some(None), "nobody announced such a line: it counts for nothing");
+    assert_eq!(report(false, false, 1), Some(Some(lineage(1, 1))));
+    assert_eq!(report(true, true, 2), Some(Some(lineage(2, 2))), "the winner's, before it was confirmed");
+    assert_eq!(report(true, false, 2), Some(None), "it did not come from the winner, whose number it bears");
+    assert_eq!(report(false, false, 2), Some(None), "nobody announced such a line: it counts for nothing");
 }
 
 #[test]
@@ -416,6 +224,11 @@ fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
         resumed: None,
         lease_left: None,
     }));
+    a.hear(C, other.clone());
+    for _ in 0..3 {
+        a.now = a.now.plus_nanos(2 * SECOND);
+        a.renew();
+    }
     a.hear(C, other);
     let said = a.flushed();
     let proposed = said.iter().find_map(|d| match d {

@@ -42,8 +42,15 @@ fn every_member_dies(moments: &[&str]) {
         for order in &orders {
             std::fs::write(order, format!("{moment}:{step}")).unwrap();
         }
-        // The daemon beside a dead postmaster confirms it: suspicion is for when it is gone, too.
-        if *step == "SuspicionRaised" { old.kill_node() } else { old.kill_postmaster() }.unwrap();
+        // The daemon beside a dead postmaster confirms it: suspicion is for when it is gone, too, and stays so.
+        if *step == "SuspicionRaised" {
+            old.kill_node().unwrap();
+            let struck =
+                || orders.iter().any(|order| !order.exists()).then_some(()).ok_or("nobody did".to_owned());
+            cluster.wait_until("somebody to die of a suspicion", within(20), struck).unwrap();
+        } else {
+            old.kill_postmaster().unwrap();
+        }
         let after = await_primary_above(&cluster, before.term.0, true, within(60));
         let struck = orders.iter().filter(|order| !order.exists()).count();
         assert!(struck > 0, "nobody came to {moment}:{step}");

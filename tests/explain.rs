@@ -26,19 +26,6 @@ fn explain_json(args: &ExplainArgs) -> (Exit, serde_json::Value) {
     (exit, serde_json::from_str(&out).unwrap())
 }
 
-#[track_caller]
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    for (number, (old, new)) in golden.lines().zip(text.lines()).enumerate() {
-        assert_eq!(old, new, "{name}, line {}; UPDATE_GOLDEN=1 writes it anew", number + 1);
-    }
-    assert_eq!(golden.lines().count(), text.lines().count(), "{name}; UPDATE_GOLDEN=1 writes it anew");
-}
-
 /// Logs of a real failover.
 fn recorded() -> [PathBuf; 3] {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logs");

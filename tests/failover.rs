@@ -6,7 +6,7 @@ mod support;
 use pgfo::demo::{Builder, Cluster, Node, StopMode};
 use std::time::{Duration, Instant};
 use support::watch::never_two_primaries;
-use support::{finish, healthy, member_status, wait_followed, wait_member, within, writing};
+use support::{finish, healthy, member_status, pgfo, wait_followed, wait_member, within, writing};
 
 /// `lease.duration`, whose default the tests run with.
 const LEASE: Duration = Duration::from_secs(5);
@@ -48,7 +48,24 @@ fn a_killed_postmaster_is_replaced(shape: Builder) {
     assert!(old.data_directory().unwrap().join("standby.signal").exists());
     assert!(client.lost(new).unwrap().len() < 20, "asynchronous replication loses what was in flight");
     assert_eq!(client.split_brain(new).unwrap(), []);
+    an_incident_of_a_live_log_replays(new);
     finish(&cluster);
+}
+
+/// A DBA may rely on this: what happened can be cut out of the log of a daemon that runs, and the file proves it
+/// by itself, anywhere.
+fn an_incident_of_a_live_log_replays(new: &Node) {
+    let file = new.dir().join("exported.incident");
+    let (log, file) = (new.dir().join("log"), file.to_str().unwrap());
+    let (exit, said) = pgfo(new, &["incident", "export", log.to_str().unwrap(), "--out", file]);
+    assert_eq!(exit, 0, "{said}");
+    assert!(new.is_daemon_running());
+    let (exit, said) = pgfo(new, &["replay", file]);
+    assert_eq!(exit, 0, "{said}");
+    assert!(said.contains("identical") && said.contains(&format!("{} was promoted", new.name())), "{said}");
+    let (exit, page) = pgfo(new, &["explain", file]);
+    assert_eq!(exit, 0, "{page}");
+    assert!(page.contains(new.name()), "{page}");
 }
 
 #[test]

@@ -60,6 +60,35 @@ async fn a_promotion_by_hand_after_the_fence_is_fenced_again() {
 }
 
 #[tokio::test]
+async fn a_data_directory_that_was_emptied_is_left_so_until_it_holds_a_postgresql_again() {
+    let bed = Bed::with_postgres();
+    let (daemon, mut events) = Daemon::start(&bed, 1).await;
+    assert_eq!(daemon.arm(1, lease_end()).await, Reply::Ok);
+    expect_notice(&mut events, |n| matches!(n, Notice::Fenced { .. })).await;
+    let aside = bed.data_dir().with_file_name("aside");
+    std::fs::create_dir(&aside).unwrap();
+    // What makes it a PostgreSQL goes first, its seal last.
+    let mut names: Vec<_> =
+        std::fs::read_dir(bed.data_dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort_by_key(|name| (name == seal::SEAL_FILE, name != "PG_VERSION"));
+    for name in &names {
+        std::fs::rename(bed.data_dir().join(name), aside.join(name)).unwrap();
+    }
+    // It has looked, and as often as it likes.
+    while status(&daemon.client).await.sealed.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(std::fs::read_dir(bed.data_dir()).unwrap().count(), 0);
+    let back = ["global", "PG_VERSION"];
+    for name in back {
+        std::fs::rename(aside.join(name), bed.data_dir().join(name)).unwrap();
+    }
+    expect_notice(&mut events, |n| matches!(n, Notice::SealLost)).await;
+    expect_notice(&mut events, |n| matches!(n, Notice::Fenced { .. })).await;
+    assert!(seal::is_sealed(&bed.data_dir()).unwrap());
+}
+
+#[tokio::test]
 async fn a_winner_of_a_higher_term_is_armed_and_promoted_in_peace() {
     let bed = Bed::with_postgres();
     let (daemon, mut events) = Daemon::start(&bed, 1).await;

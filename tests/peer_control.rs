@@ -30,7 +30,7 @@ async fn daemon(mut incoming: mpsc::Receiver<Incoming>) {
     while let Some(Incoming { request, uid, reply }) = incoming.recv().await {
         let _gone = match request {
             Request::Status => reply.done(json!({ "term": 3, "uid": uid })),
-            Request::Adopt { name } => {
+            Request::Adopt { name, .. } => {
                 reply.error(ControlError::new("no-such-member", format!("no \"{name}\""), "see status"))
             }
             Request::Export { from, .. } => {
@@ -73,7 +73,7 @@ async fn requests_are_answered_by_value_by_stream_and_by_error() {
         let status = client.call(&Request::Status).unwrap();
         assert_eq!(status["term"], 3);
         assert_eq!(status["uid"], rustix::process::getuid().as_raw());
-        let error = client.call(&Request::Adopt { name: "x".to_owned() }).unwrap_err();
+        let error = client.call(&Request::Adopt { name: "x".to_owned(), vouched: false }).unwrap_err();
         assert!(matches!(error, ClientError::Refused(e) if e.code == "no-such-member"));
         let (mut items, mut bytes) = (0, 0);
         let end = client.stream(&Request::Export { from: Seq(4), to: None }, |part| {
@@ -142,7 +142,7 @@ async fn bad_requests_are_refused_with_a_code() {
         assert!(ask(b"\xff\xfe\n").contains("bad-request"));
         assert!(ask(&vec![b'x'; REQUEST_BYTES_MAX + 10]).contains("too-large"));
         let mut client = Client::connect(path).unwrap();
-        let error = client.call(&Request::Adopt { name: "x".repeat(300_000) }).unwrap_err();
+        let error = client.call(&Request::Adopt { name: "x".repeat(300_000), vouched: false }).unwrap_err();
         assert!(matches!(&error, ClientError::Refused(e) if e.code == "too-large"), "{error}");
     })
     .await;

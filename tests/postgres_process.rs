@@ -2,9 +2,10 @@
 
 mod support_pg;
 
+use pgfo::guard::seal;
 use pgfo::postgres::{
     DeathWatch, EMPTY_SCANS_MIN, PgCtl, PgCtlCommands, Postmaster, PostmasterError, StopMode, Sweep,
-    confirm_gone, is_sealed, scan, seal, sweep, unseal,
+    confirm_gone, scan, sweep,
 };
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -102,13 +103,13 @@ fn orphans_of_a_killed_postmaster_are_swept_under_load() {
 async fn a_sealed_primary_comes_back_read_only() {
     let cluster = Cluster::primary();
     cluster.stop("immediate");
-    seal(&cluster.data()).unwrap();
-    assert!(is_sealed(&cluster.data()).unwrap());
+    seal::seal(&cluster.data()).unwrap();
+    assert!(seal::is_sealed(&cluster.data()).unwrap());
     assert_eq!(std::fs::metadata(cluster.data().join("standby.signal")).unwrap().len(), 0);
     cluster.start();
     assert_eq!(cluster.sql("SELECT pg_is_in_recovery()"), "t");
     cluster.stop("fast");
-    unseal(&cluster.data()).unwrap();
+    seal::unseal(&cluster.data()).unwrap();
     cluster.start();
     assert_eq!(cluster.sql("SELECT pg_is_in_recovery()"), "f");
 }

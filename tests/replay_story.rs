@@ -11,19 +11,6 @@ use pgfo::events::{
 };
 use pgfo_replay::{Seq, WallNanos};
 use replay_support::*;
-use std::path::Path;
-
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    for (number, (old, new)) in golden.lines().zip(text.lines()).enumerate() {
-        assert_eq!(old, new, "{name}, line {}; UPDATE_GOLDEN=1 writes it anew", number + 1);
-    }
-    assert_eq!(golden.lines().count(), text.lines().count(), "{name}; UPDATE_GOLDEN=1 writes it anew");
-}
 
 /// Replays the logs of some members, without the line that names the temporary directory.
 fn story(cluster: &mut Cluster, members: &[MemberId]) -> String {
@@ -148,7 +135,7 @@ fn line(decision: Decision) -> Line {
 fn a_vote_carries_its_evidence() {
     let told = line(Decision::VoteGranted {
         candidate: NODE3,
-        ask: ask(4),
+        ask: Box::new(ask(4)),
         position: Some(position(1, 2, 0x1_0300_01A8)),
         own: Some(position(1, 2, 0x1_0300_0148)),
         verdict: Verdict::Unreachable,
@@ -181,7 +168,7 @@ fn refusals_name_their_reason_and_numbers() {
         ),
         (Refusal::QuorumHoldsDown { holders: 2 }, "2 of 3 voters, a quorum, hold node1 down"),
     ] {
-        let told = line(Decision::VoteRefused { candidate: NODE3, ask: ask(4), why });
+        let told = line(Decision::VoteRefused { candidate: NODE3, ask: Box::new(ask(4)), why });
         assert_eq!(told.text, format!("node2 refused node3 its vote in term 4: {text}"));
         assert_eq!(told.level, Level::Warning);
     }
@@ -239,7 +226,7 @@ fn repetitions_are_folded_and_counted() {
     let mut memory = memory(&settings);
     let refused = |left: u64| {
         let why = Refusal::PromiseStands { holder: NODE1, left: Nanos::from_millis(left) };
-        record(Event::Decided(Decision::LeaseRefused { to: NODE3, ask: ask(4), why }))
+        record(Event::Decided(Decision::LeaseRefused { to: NODE3, ask: Box::new(ask(4)), why }))
     };
     assert!(tell(&refused(2_000), &settings, &mut memory).is_some());
     for left in 1..=47 {

@@ -193,6 +193,40 @@ fn an_orderly_stop_of_the_primarys_daemon_stops_nothing() {
     });
 }
 
+/// The primary's daemon is away in order, its guard has stood down, and then PostgreSQL is gone: who is left of it
+/// is seen by nobody.
+fn gone_within_a_pause(asked: Fault) -> Scenario {
+    let faults = vec![
+        (20_000, Fault::StopDaemon { member: A, for_ms: 60_000 }),
+        (30_000, Fault::StopPostgres { member: A, for_ms: 70_000 }),
+        (40_000, asked),
+    ];
+    scenario(three(), faults)
+}
+
+#[test]
+fn within_a_pause_the_operators_word_alone_makes_nobody_the_primary() {
+    for at in [B, C] {
+        play(&gone_within_a_pause(Fault::Adopt { at, member: B }), |o, w| {
+            some(o, "m1 DECIDED AdoptionRefused { why: Paused }");
+            // The daemon beside it is back, and says that nothing is left.
+            assert!(when(o, "PROMOTED").iter().all(|ms| *ms > 80_000.0), "{}", tail(o));
+            assert_eq!(writers(w).len(), 1);
+        });
+    }
+}
+
+#[test]
+fn within_a_pause_the_operator_who_vouches_that_nothing_is_left_is_believed() {
+    for at in [B, C] {
+        play(&gone_within_a_pause(Fault::AdoptVouched { at, member: B }), |o, w| {
+            once_within(o, "PROMOTED", 40_000.0, 1_000.0);
+            assert!(w.node(C).ledger().is_some_and(|l| l.paused.is_none()), "{}", tail(o));
+            assert_eq!(writers(w), [B]);
+        });
+    }
+}
+
 #[test]
 fn a_failover_still_works_after_a_pause() {
     let faults = vec![

@@ -15,7 +15,7 @@ mod stamp;
 mod what_if;
 
 pub use audit::{Auditor, Divergence, Failures};
-pub use lockstep::{Batch, DECISIONS_MAX, Ensemble, Seat};
+pub use lockstep::{Answers, Batch, Crew, DECISIONS_MAX, Ensemble, Seat, step};
 pub use machine::Machine;
 pub use record::{Record, RecordKind};
 pub use recover::{Recovery, fold_batch};

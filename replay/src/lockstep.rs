@@ -16,9 +16,7 @@ pub const DECISIONS_MAX: usize = 256;
 /// messages to actors: the result is the same.
 #[derive(Clone, Debug)]
 pub struct Batch<E> {
-    /// The records of this batch, behind those of the log it was begun on.
     records: Vec<Record<E>>,
-    first: usize,
     delivered: usize,
 }
 
@@ -26,24 +24,22 @@ impl<E> Batch<E> {
     /// Begins a batch with an observation that gets the number `seq`.
     #[must_use]
     pub fn begin(seq: Seq, boot: BootNanos, wall: WallNanos, actor: u8, observation: E) -> Self {
-        let first = Record { seq, boot, wall, actor, cause: None, event: observation };
-        Self { records: vec![first], first: 0, delivered: 0 }
+        Self::begin_in(Vec::new(), seq, (boot, wall), actor, observation)
     }
 
-    /// Begins a batch at the end of a log that is held in memory, and gives it back with the batch in it
-    /// when finished: no record is moved.
+    /// As [`Batch::begin`], in the memory of a list whose records are no longer needed.
     #[must_use]
-    pub fn onto(
-        mut log: Vec<Record<E>>,
-        boot: BootNanos,
-        wall: WallNanos,
+    #[inline(always)]
+    pub fn begin_in(
+        mut memory: Vec<Record<E>>,
+        seq: Seq,
+        (boot, wall): (BootNanos, WallNanos),
         actor: u8,
         observation: E,
     ) -> Self {
-        let first = log.len();
-        let seq = log.last().map_or(Seq(1), |r| r.seq.next());
-        log.push(Record { seq, boot, wall, actor, cause: None, event: observation });
-        Self { records: log, first, delivered: first }
+        memory.clear();
+        memory.push(Record { seq, boot, wall, actor, cause: None, event: observation });
+        Self { records: memory, delivered: 0 }
     }
 
     /// Returns the record to deliver next, `None` when the batch is complete.
@@ -58,19 +54,23 @@ impl<E> Batch<E> {
     /// When there is no current record, or when more than [`DECISIONS_MAX`] records pile up: the
     /// machines answer each other without end, which is a bug that must not reach the log.
     pub fn answer(&mut self, actor: u8, decisions: impl IntoIterator<Item = E>) {
+        self.add(decisions.into_iter().map(|event| (actor, event)));
+    }
+
+    fn add(&mut self, decisions: impl Iterator<Item = (u8, E)>) {
         let (cause, boot, wall) = match self.records.get(self.delivered) {
             Some(r) => (r.seq, r.boot, r.wall),
             None => panic!("an answer to a batch that is complete"),
         };
-        let before = self.records[self.first].seq.0.wrapping_sub(self.first as u64);
-        for event in decisions {
-            let seq = Seq(before.wrapping_add(self.records.len() as u64));
-            self.records.push(Record { seq, boot, wall, actor, cause: Some(cause), event });
-            assert!(
-                self.records.len() - self.first <= DECISIONS_MAX,
-                "more than {DECISIONS_MAX} decisions on one observation"
-            );
-        }
+        let mut seq = self.records.last().map_or(cause, |r| r.seq);
+        self.records.extend(decisions.map(|(actor, event)| {
+            seq = seq.next();
+            Record { seq, boot, wall, actor, cause: Some(cause), event }
+        }));
+        assert!(
+            self.records.len() <= DECISIONS_MAX,
+            "more than {DECISIONS_MAX} decisions on one observation"
+        );
     }
 
     /// Marks the current record as delivered to every machine.
@@ -81,10 +81,10 @@ impl<E> Batch<E> {
     /// Returns the records so far, the observation first.
     #[must_use]
     pub fn records(&self) -> &[Record<E>] {
-        &self.records[self.first..]
+        &self.records
     }
 
-    /// Returns the whole batch, behind the log it was begun on, if any.
+    /// Returns the whole batch.
     ///
     /// # Panics
     /// When a record was not yet delivered.
@@ -93,6 +93,54 @@ impl<E> Batch<E> {
         assert!(self.delivered == self.records.len(), "a batch was finished before it was complete");
         self.records
     }
+}
+
+/// What was decided on one record, in order, with who decided it. Empty between two steps; kept for its memory.
+pub struct Answers<E> {
+    decisions: Vec<E>,
+    actors: Vec<u8>,
+}
+
+impl<E> Default for Answers<E> {
+    fn default() -> Self {
+        Self { decisions: Vec::new(), actors: Vec::new() }
+    }
+}
+
+impl<E> Answers<E> {
+    /// Takes what one actor appends.
+    pub fn of(&mut self, actor: u8, decide: impl FnOnce(&mut Vec<E>)) {
+        decide(&mut self.decisions);
+        if self.actors.len() < self.decisions.len() {
+            self.actors.resize(self.decisions.len(), actor);
+        }
+    }
+}
+
+/// The machines of one member, which are delivered to together.
+pub trait Crew {
+    /// What records hold.
+    type Event;
+
+    /// Delivers a record to each machine in the order of delivery: it evolves, then it decides.
+    fn deliver(&mut self, record: &Record<Self::Event>, answers: &mut Answers<Self::Event>);
+}
+
+/// Runs one observation to the end and returns the batch.
+#[must_use]
+pub fn step<C: Crew>(
+    crew: &mut C,
+    answers: &mut Answers<C::Event>,
+    mut batch: Batch<C::Event>,
+) -> Vec<Record<C::Event>> {
+    while let Some(record) = batch.current() {
+        crew.deliver(record, answers);
+        if !answers.decisions.is_empty() {
+            batch.add(answers.actors.drain(..).zip(answers.decisions.drain(..)));
+        }
+        batch.advance();
+    }
+    batch.finish()
 }
 
 /// A machine and the actor number its decisions carry.
@@ -107,10 +155,18 @@ pub struct Seat<M: ?Sized> {
 /// The machines of one member, stepped without actors: for recovery, audit, simulation.
 pub struct Ensemble<M: Machine + ?Sized> {
     seats: Vec<Seat<M>>,
-    /// Empty between two steps; kept for its memory.
-    decisions: Vec<M::Event>,
-    /// Who decided each of them.
-    actors: Vec<u8>,
+    answers: Answers<M::Event>,
+}
+
+impl<M: Machine + ?Sized> Crew for Vec<Seat<M>> {
+    type Event = M::Event;
+
+    fn deliver(&mut self, record: &Record<M::Event>, answers: &mut Answers<M::Event>) {
+        for seat in self {
+            seat.machine.evolve(record);
+            answers.of(seat.actor, |decisions| seat.machine.decide(record, decisions));
+        }
+    }
 }
 
 impl<M: Machine + Clone> Clone for Ensemble<M> {
@@ -123,7 +179,7 @@ impl<M: Machine + ?Sized> Ensemble<M> {
     /// Makes an ensemble; the order of the seats is the order of delivery.
     #[must_use]
     pub fn new(seats: Vec<Seat<M>>) -> Self {
-        Self { seats, decisions: Vec::new(), actors: Vec::new() }
+        Self { seats, answers: Answers::default() }
     }
 
     /// Returns the seats in order.
@@ -146,23 +202,10 @@ impl<M: Machine + ?Sized> Ensemble<M> {
         }
     }
 
-    /// Runs one observation to the end and returns the batch, behind the log it was begun on, if any.
+    /// Runs one observation to the end and returns the batch.
     #[must_use]
-    pub fn step(&mut self, mut batch: Batch<M::Event>) -> Vec<Record<M::Event>> {
-        while let Some(record) = batch.current() {
-            for seat in &mut self.seats {
-                seat.machine.evolve(record);
-                seat.machine.decide(record, &mut self.decisions);
-                if self.actors.len() < self.decisions.len() {
-                    self.actors.resize(self.decisions.len(), seat.actor);
-                }
-            }
-            for (event, actor) in self.decisions.drain(..).zip(self.actors.drain(..)) {
-                batch.answer(actor, [event]);
-            }
-            batch.advance();
-        }
-        batch.finish()
+    pub fn step(&mut self, batch: Batch<M::Event>) -> Vec<Record<M::Event>> {
+        step(&mut self.seats, &mut self.answers, batch)
     }
 
     /// Returns every deadline that any machine waits for.

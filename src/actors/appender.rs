@@ -1,6 +1,6 @@
-//! Hands batches to the log. One that nothing waits for is held back for a moment, so that the log's
-//! thread is woken for several at once: in an idle member that is most of its work. It never reorders,
-//! and never holds back what binds this node or has effects that wait for the log (S5).
+//! Hands batches to the log. One that nothing waits for is held back until the next heartbeat, so that the
+//! log's thread is woken for several at once: in an idle member that is most of its work. It never
+//! reorders, and never holds back what binds this node or has effects that wait for the log (S5).
 
 #[cfg(feature = "fault-injection")]
 use super::injected::Doom;
@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long a batch is held back: an eighth of what a buffered one may wait for the disk anyway.
-const HOLD: Duration = Duration::from_millis(250);
+/// How long a batch is held back at most, where heartbeats are rarer than usual: less than a buffered one may
+/// wait for the disk anyway.
+const HOLD_MAX: Duration = Duration::from_millis(1_250);
 /// Batches held back at most: a busy member gains nothing by holding more.
 const HELD_MAX: usize = 64;
 
@@ -27,12 +28,19 @@ pub(super) struct Waiting {
     pub(super) doom: Doom,
 }
 
+/// What is held back, and what ends that if no heartbeat does.
+#[derive(Default)]
+struct Held {
+    batches: Vec<Vec<Record>>,
+    timer: Option<tokio::task::JoinHandle<()>>,
+}
+
 /// The way into the log; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Appender {
     log: Arc<EventLog<Event>>,
     waiting: mpsc::Sender<Waiting>,
-    held: Rc<RefCell<Vec<Vec<Record>>>>,
+    held: Rc<RefCell<Held>>,
     logger: Logger,
 }
 
@@ -51,20 +59,7 @@ impl Appender {
         doom: Doom,
     ) {
         if durability == Durability::Buffered && ordered.is_empty() && !doom.is_wished() {
-            let held = {
-                let mut held = self.held.borrow_mut();
-                held.push(batch);
-                held.len()
-            };
-            if held >= HELD_MAX {
-                self.release();
-            } else if held == 1 {
-                let this = self.clone();
-                actix::spawn(async move {
-                    tokio::time::sleep(HOLD).await;
-                    this.release();
-                });
-            }
+            self.hold(batch);
             return;
         }
         self.release();
@@ -72,13 +67,36 @@ impl Appender {
         self.wait_for(Waiting { receipt, effects: ordered, doom });
     }
 
-    /// Hands over what is held back. The last one's receipt speaks for all of them.
-    pub(super) fn release(&self) {
-        let held = self.held.take();
-        let last = held.into_iter().fold(None, |_, batch| Some(self.hand_over(batch, Durability::Buffered)));
-        if let Some(receipt) = last {
-            self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
+    fn hold(&self, batch: Vec<Record>) {
+        let full = {
+            let mut held = self.held.borrow_mut();
+            held.batches.push(batch);
+            if held.timer.is_none() {
+                let this = self.clone();
+                held.timer = Some(actix::spawn(async move {
+                    tokio::time::sleep(HOLD_MAX).await;
+                    this.release();
+                }));
+            }
+            held.batches.len() >= HELD_MAX
+        };
+        if full {
+            self.release();
         }
+    }
+
+    /// Hands over what is held back.
+    pub(super) fn release(&self) {
+        let Held { batches, timer } = self.held.take();
+        if let Some(timer) = timer {
+            timer.abort();
+        }
+        if batches.is_empty() {
+            return;
+        }
+        // One after the other, they are one batch: the log's thread is woken once.
+        let receipt = self.hand_over(batches.concat(), Durability::Buffered);
+        self.wait_for(Waiting { receipt, effects: Vec::new(), doom: Doom::of(&[]) });
     }
 
     fn hand_over(&self, batch: Vec<Record>, durability: Durability) -> Receipt {

@@ -1,10 +1,12 @@
 //! The Clock: tells when a heartbeat is due and when a deadline of a role passed. It fires each
 //! (deadline, instant) pair once, never early; what that means is the roles' business.
 
+use super::prober::{Beat, HeartbeatProber};
 use super::sequencer::Observer;
 use crate::core::Nanos;
 use crate::events::{Deadline, Event, EventLog, Observation};
 use crate::os;
+use actix::Addr;
 use pgfo_replay::BootNanos;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,10 +75,18 @@ impl Clock {
     }
 }
 
-/// Tells every heartbeat, re-armed by hand so that a stall is followed by one tick, not by a burst.
-pub async fn beat(interval: watch::Receiver<Nanos>, log: Arc<EventLog<Event>>, observer: Observer) {
+/// Tells every heartbeat, re-armed by hand so that a stall is followed by one tick, not by a burst. The prober
+/// probes at the same instants: an idle member is woken once for both.
+pub async fn beat(
+    interval: watch::Receiver<Nanos>,
+    log: Arc<EventLog<Event>>,
+    observer: Observer,
+    prober: Addr<HeartbeatProber>,
+) {
     loop {
         let begun = tokio::time::Instant::now();
+        // A full mailbox is a prober that is behind: it says so itself (D4).
+        let _ = prober.try_send(Beat);
         observer.tell(Observation::HeartbeatDue { flushed: log.stats().flushed }).await;
         let period = Duration::from_nanos(interval.borrow().0);
         tokio::time::sleep_until(begun + period).await;

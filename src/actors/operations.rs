@@ -104,8 +104,9 @@ impl Tools {
             Outcome::Done(frozen) => {
                 drop(session);
                 match self.system_id(deadline).await {
-                    Some(system_id) => FreezeOutcome::FrozenOn {
+                    Some(system_id) => FreezeOutcome::FrozenAt {
                         lsn: frozen.receive.max(frozen.replay),
+                        received: frozen.receive.is_some(),
                         settled: frozen.startup_wait.has_replayed_local_wal(),
                         system_id,
                         timeline: frozen.timeline,
@@ -240,10 +241,11 @@ impl Tools {
             }
         }
         let deadline = self.until(self.config.promote_timeout);
-        if checked && let Err(why) = self.still_guarded(term, guard).await {
-            return PromotionOutcome::Failed { why };
-        }
+        let by_command = self.config.promote_command.is_some();
         if let Some(template) = &self.config.promote_command {
+            if checked && let Err(why) = self.still_guarded(term, guard).await {
+                return PromotionOutcome::Failed { why };
+            }
             let (run, end) = self.command("promote_command", template, None, deadline).await;
             commands.push(run.clone());
             match end {
@@ -259,7 +261,14 @@ impl Tools {
                 }
             }
         }
+        // The lock may be waited for, and the command may have taken its time: the guard is asked behind both.
         let mut session = self.session.lock().await;
+        if checked && let Err(why) = self.still_guarded(term, guard).await {
+            return match by_command {
+                true => PromotionOutcome::Unknown { why: format!("after promote_command: {why}") },
+                false => PromotionOutcome::Failed { why },
+            };
+        }
         match session.promote(deadline).await {
             Outcome::Done(done) => {
                 drop(session);

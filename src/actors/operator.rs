@@ -251,8 +251,7 @@ impl PostgresOperator {
 }
 
 fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
-    let left =
-        (o.left > 0).then(|| format!("{} processes left, {} uninterruptible", o.left, o.uninterruptible));
+    let left = (o.left > 0).then(|| format!("{}, {} uninterruptible", o.describe_left(), o.uninterruptible));
     FenceOutcome {
         sealed: o.sealed,
         nothing_left: o.left == 0,

@@ -7,7 +7,9 @@ use crate::core::{MemberId, Nanos};
 use crate::events::{Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
 use crate::postgres::{self, Connector, ProbeOutcome, Prober, ReceiverStatus};
 use actix::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -53,13 +55,17 @@ pub struct WatchPrimary(pub MemberId);
 #[rtype(result = "()")]
 pub struct Retime(pub ProbeTargets);
 
+/// A heartbeat is due: probe.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Tick;
+pub struct Beat;
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Distrust(MemberId);
+
+/// Whom the local WAL receiver streams from, in which run of its postmaster.
+type Sender = (i64, Option<MemberId>);
 
 struct Target {
     prober: Arc<Mutex<Prober>>,
@@ -75,6 +81,8 @@ pub struct HeartbeatProber {
     kept: BTreeMap<MemberId, Target>,
     massages: usize,
     due: Instant,
+    /// What was told last.
+    sender_told: Rc<Cell<Option<Sender>>>,
 }
 
 impl HeartbeatProber {
@@ -88,7 +96,18 @@ impl HeartbeatProber {
             kept: BTreeMap::new(),
             massages: 0,
             due: Instant::now(),
+            sender_told: Rc::default(),
         })
+    }
+
+    /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change.
+    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<(i64, Option<MemberId>)> {
+        let ProbeOutcome::Answered(answer) = outcome else { return None };
+        let receiver = answer.receiver.as_ref()?;
+        let (host, port) = (receiver.sender_host.as_deref()?, receiver.sender_port?);
+        let mut members = targets.connectors.iter();
+        let found = members.find(|(m, c)| **m != targets.me && c.conninfo().has_server(host, port));
+        Some((answer.postmaster_start.0, found.map(|(member, _)| *member)))
     }
 
     fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
@@ -103,6 +122,7 @@ impl HeartbeatProber {
         let deadline = Instant::now() + self.targets.timeout;
         let observer = self.observer.clone();
         let me = ctx.address();
+        let local = (target == self.targets.me).then(|| (self.targets.clone(), self.sender_told.clone()));
         // One outstanding probe a target: while one is under way, this heartbeat is left out.
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
@@ -114,6 +134,12 @@ impl HeartbeatProber {
                 let _ = me.try_send(Distrust(target));
             }
             drop(prober);
+            if let Some((targets, told)) = local
+                && let Some(sender) = Self::sender_of(&targets, &probe.outcome)
+                && told.replace(Some(sender)) != Some(sender)
+            {
+                observer.tell(Observation::ReceiverSeen { from: sender.1 }).await;
+            }
             let took = probe.latency;
             let kind = ProbeKind::Heartbeat;
             observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
@@ -128,16 +154,15 @@ impl Actor for HeartbeatProber {
         // A member that missed many failovers learns of all their winners at once.
         ctx.set_mailbox_capacity(256);
         self.due = Instant::now();
-        ctx.notify(Tick);
     }
 }
 
 impl Supervised for HeartbeatProber {}
 
-impl Handler<Tick> for HeartbeatProber {
+impl Handler<Beat> for HeartbeatProber {
     type Result = ();
 
-    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Beat, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let late = now.saturating_duration_since(self.due);
         // D4: a prober that ran late by a whole interval says so.
@@ -149,7 +174,6 @@ impl Handler<Tick> for HeartbeatProber {
             self.heartbeat(primary, stalled, ctx);
         }
         self.due = now + self.targets.interval;
-        ctx.notify_later(Tick, self.targets.interval);
     }
 }
 

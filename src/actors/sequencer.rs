@@ -164,12 +164,16 @@ impl Sequencer {
             ordered = rest;
         }
         let durability = if highest == Urgency::Durable { Durability::Flushed } else { Durability::Buffered };
+        let beat = matches!(batch.first(), Some(r) if matches!(r.event, Event::Observed(Observation::HeartbeatDue { .. })));
         let doom = Doom::of(&batch);
         doom.strike(Step::Before);
         for effect in now {
             self.hands.perform(effect, last);
         }
         self.appender.append(batch, durability, ordered, doom);
+        if beat {
+            self.appender.release();
+        }
         doom.strike(Step::Appended);
     }
 

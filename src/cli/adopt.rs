@@ -9,6 +9,10 @@ use crate::control::Request;
 pub struct AdoptArgs {
     /// The member that is, or is to be, the primary.
     pub name: String,
+    /// You have made sure that no process of the paused primary's PostgreSQL is left, backends included, and that
+    /// none will start. Needed while the cluster is paused, and only then.
+    #[arg(long)]
+    pub paused_primary_is_gone: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -26,7 +30,8 @@ pub fn run(args: &AdoptArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Unreachable);
         }
     };
-    client.call(&Request::Adopt { name: args.name.clone() })?;
+    let vouched = args.paused_primary_is_gone;
+    client.call(&Request::Adopt { name: args.name.clone(), vouched })?;
     anstream::println!(
         "asked: {} stands for the next term; `pgfo status --config {}` shows the outcome",
         args.name,

@@ -3,7 +3,9 @@
 mod campaign;
 mod coverage;
 mod export;
+mod marks;
 mod plant;
+mod progress;
 
 use super::exit::Exit;
 use crate::cluster::{Outcome, Scenario, run_with_story, shrink_while, swarm, swarm_lasting};
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use campaign::range;
-pub(crate) use campaign::{Campaign, campaign};
+pub(crate) use campaign::{Campaign, Plan, Seeds, Twice, campaign};
 
 /// Decisions and faults shown before what broke an invariant.
 const LAST_EVENTS: usize = 40;
@@ -27,9 +29,13 @@ pub struct SimulateArgs {
     /// Run the scenario of one seed.
     #[arg(long, conflicts_with_all = ["seeds", "scenario"])]
     pub seed: Option<u64>,
-    /// Run the scenarios of many seeds, such as 0..1000 (the last one is left out).
+    /// Run the scenarios of many seeds, such as 0..1000 (the last one is left out); with --for: from which one on,
+    /// such as 1000.. .
     #[arg(long, value_name = "A..B", conflicts_with = "scenario")]
     pub seeds: Option<String>,
+    /// Run one seed after the other for this long, such as 1h; one in twenty is run twice.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with_all = ["seed", "scenario", "plant"], value_parser = humantime::parse_duration)]
+    pub length: Option<Duration>,
     /// Run a scenario file.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
@@ -41,12 +47,16 @@ pub struct SimulateArgs {
     pub print_scenario: bool,
     /// Leave out every fault that is not needed to break the invariant, and print what is left as a
     /// scenario file.
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with_all = ["seeds", "length"])]
     pub shrink: bool,
     /// Plant a bug in every member, or `all`: one after the other. Needs a build with the feature
     /// `planted-bugs`.
     #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
     pub plant: Option<String>,
+    /// Fail unless every mark is reached, however few the seeds are. Without it, a mark is asked for from so
+    /// many seeds on that chance can't explain its absence.
+    #[arg(long, requires = "seeds")]
+    pub require_marks: bool,
     /// Let each seed's scenario last this many simulated minutes; else its length is drawn, too.
     #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(4..=1440))]
     pub minutes: Option<u64>,
@@ -55,7 +65,7 @@ pub struct SimulateArgs {
     pub twice: bool,
     /// Write the members' event logs into this directory, one directory a member, as `pgfo replay` takes
     /// them; with --shrink: the scenario file.
-    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["seeds", "length"])]
     pub out: Option<PathBuf>,
     /// Threads for many seeds; by default as many as there are cores.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
@@ -73,7 +83,8 @@ impl SimulateArgs {
     }
 }
 
-/// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke.
+/// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke, or if a campaign
+/// missed a mark that it should have reached.
 ///
 /// # Errors
 /// A range or a file that can't be read.
@@ -81,8 +92,8 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
     if let Some(name) = &args.plant {
         return plant::run(args, name);
     }
-    if let Some(text) = &args.seeds {
-        return campaign::many(args, text);
+    if args.seeds.is_some() || args.length.is_some() {
+        return campaign::many(args);
     }
     let (scenario, reproduce) = match &args.scenario {
         Some(path) => {
@@ -93,7 +104,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
             (scenario, format!("pgfo simulate --scenario {}", path.display()))
         }
         None => {
-            let Some(seed) = args.seed else { bail!("give --seed, --seeds or --scenario") };
+            let Some(seed) = args.seed else { bail!("give --seed, --seeds, --for or --scenario") };
             (scenario_of(args, seed), again(args, seed))
         }
     };
@@ -186,6 +197,7 @@ fn json(scenario: &Scenario, outcome: &Outcome, reproduce: &str) -> serde_json::
         "how": outcome.broken.as_ref().map(|b| b.how.clone()),
         "at_s": outcome.end.0 as f64 / 1e9,
         "promotions": outcome.promotions,
+        "marks": marks::names(outcome.marks),
         "trace": format!("{:016x}", outcome.trace),
         "reproduce": reproduce,
     })

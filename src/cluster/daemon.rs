@@ -6,14 +6,15 @@ use super::fact::{Fact, is_of_interest};
 use super::node::{Daemon, Waiting};
 use super::queue::{Event, Happening, Run};
 use super::scenario::CrashPoint;
+use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
 use crate::events::{
-    Actor, Decision, Event as LogEvent, GuardReport, LogFound, Message, Observation, ProcessIdentity,
-    ProcessStart, Record,
+    Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
+    ProcessIdentity, ProcessStart, Record,
 };
-use pgfo_replay::{Batch, Seq, WallNanos};
+use pgfo_replay::{Batch, Seq, WallNanos, step};
 use std::collections::VecDeque;
 use std::hash::Hasher;
 
@@ -50,45 +51,56 @@ impl World {
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
         let Some(daemon) = node.daemon.as_mut() else { return };
         let event = LogEvent::Observed(observation);
-        // The batch is begun on the log itself: no record is moved.
-        let log = std::mem::take(&mut node.log.records);
-        let first = log.len();
-        let batch = Batch::onto(log, node.clock.boot(now), wall, actor.number(), event);
-        node.log.records = daemon.roles.step(batch);
-        let last = Seq(node.log.records.len() as u64);
+        // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
+        // moved behind the log, which is not, once it is whole.
+        let memory = std::mem::take(&mut self.scratch.batch);
+        let seq = Seq(node.log.records.len() as u64 + 1);
+        let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
+        let mut batch = step(&mut daemon.roles, &mut self.scratch.answers, batch);
+        let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
 
         let mut at_once = std::mem::take(&mut self.scratch.at_once);
         let mut out = std::mem::take(&mut self.scratch.effects);
-        for record in &node.log.records[first..] {
+        for record in &batch {
             let urgency = urgency(&record.event);
-            effects(record, &node.settings, daemon.process.nonce, &mut out);
             if urgency == Urgency::Durable {
                 daemon.wanted = last;
             }
-            for effect in out.drain(..) {
-                let sent_by = record.seq;
-                match urgency {
-                    Urgency::Overtakes => at_once.push((sent_by, effect)),
-                    Urgency::InOrder if daemon.waiting.is_empty() => at_once.push((sent_by, effect)),
-                    Urgency::InOrder => daemon.waiting.push_back(Waiting { needs: Seq(0), sent_by, effect }),
-                    Urgency::Durable => daemon.waiting.push_back(Waiting { needs: last, sent_by, effect }),
+            let before = out.len();
+            effects(record, &node.settings, daemon.process.nonce, &mut out);
+            let (sent_by, added) = (record.seq, out.len() - before);
+            if added == 0 {
+                continue;
+            }
+            match urgency {
+                Urgency::Overtakes => at_once.push((sent_by, added)),
+                Urgency::InOrder if daemon.waiting.is_empty() => at_once.push((sent_by, added)),
+                Urgency::InOrder | Urgency::Durable => {
+                    let needs = if urgency == Urgency::Durable { last } else { Seq(0) };
+                    let waiting = out.drain(before..).map(|effect| Waiting { needs, sent_by, effect });
+                    daemon.waiting.extend(waiting);
                 }
             }
         }
-        let log = std::mem::take(&mut node.log.records);
-        for record in &log[first..] {
+        for record in &batch {
             self.note(id, record);
         }
-        self.node_mut(id).log.records = log;
+        self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        self.node_mut(id).log.records.append(&mut batch);
+        self.scratch.batch = batch;
         self.flush(id);
         let binds = self.node(id).daemon.as_ref().is_some_and(|d| d.wanted == last);
         if binds && self.dies_at(id, CrashPoint::Appended) {
             return;
         }
-        for (sent_by, effect) in at_once.drain(..) {
-            self.perform(id, sent_by, effect);
+        let mut effects = out.drain(..);
+        for (sent_by, added) in at_once.drain(..) {
+            for effect in effects.by_ref().take(added) {
+                self.perform(id, sent_by, effect);
+            }
         }
+        drop(effects);
         self.scratch.at_once = at_once;
         self.scratch.effects = out;
         self.arm_deadlines(id);
@@ -206,20 +218,25 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         let Some(daemon) = node.daemon.as_mut() else { return };
         let mut strays = Vec::new();
-        let mut wanted = std::mem::take(&mut self.scratch.deadlines);
-        daemon.roles.deadlines_into(&mut wanted);
+        let stray = self.queue.now() < node.stray_until;
+        let wanted = &mut self.scratch.deadlines;
+        wanted.clear();
+        daemon.roles.deadlines_into(wanted);
+        if *wanted == daemon.armed {
+            return;
+        }
         daemon.armed.retain(|pair| wanted.contains(pair));
         for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
                 let at = node.clock.instant(pair.1);
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
-                strays.push((pair.0, at));
+                if stray {
+                    strays.push((pair.0, at));
+                }
             }
         }
-        self.scratch.deadlines = wanted;
-        let stray = self.now() < self.node(id).stray_until;
-        for (deadline, at) in strays.into_iter().filter(|_| stray) {
+        for (deadline, at) in strays {
             self.stray_deadline(id, deadline, at);
         }
     }
@@ -241,25 +258,25 @@ impl World {
         // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
         let mut folded = node.log.fold(end, &node.settings);
         for record in &node.log.records[end..] {
-            folded.evolve(record, None);
+            folded.evolve(record);
         }
-        let differs = folded
-            .seats()
-            .iter()
-            .zip(daemon.roles.seats())
-            .find(|(a, b)| a.machine != b.machine)
-            .map(|(a, b)| format!("folded {:?}\nlive   {:?}", a.machine, b.machine));
+        let run = daemon.run;
+        let differs = Team::difference(folded, daemon.roles);
         node.log.records.truncate(end);
         node.log.flushed = node.log.records.len();
         node.promoting = None;
+        if node.settings.fencing == Fencing::Daemon {
+            // L10: what guards it ends with the daemon.
+            node.guard.restart(daemon.run);
+        }
         self.fact(Fact::DaemonEnded { member: id, differs });
         self.tell(|_| format!("m{} daemon ended", id.0));
         for peer in self.scenario.ids().filter(|p| *p != id) {
             let known = self.node(peer).daemon.as_ref().and_then(|d| d.connected[usize::from(id.0)]);
-            if known == Some(daemon.run) && powered && self.network.both_ways(id, peer) {
+            if known == Some(run) && powered && self.network.both_ways(id, peer) {
                 let gone = Happening::Disconnected { peer: id, refused: true };
                 self.for_daemon(peer, Nanos::from_millis(1), gone);
-            } else if known == Some(daemon.run) {
+            } else if known == Some(run) {
                 let gone = Happening::Disconnected { peer: id, refused: false };
                 self.for_daemon(peer, Nanos::from_millis(3_000), gone);
             }
@@ -277,7 +294,7 @@ impl World {
         let nonce = self.identity(id);
         let node = self.node_mut(id);
         let roles = node.log.fold(node.log.records.len(), &node.settings);
-        let term_seen = roles.seats()[2].machine.ledger().term_seen();
+        let term_seen = roles.ledger().term_seen();
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
@@ -291,6 +308,7 @@ impl World {
             connected: vec![None; node.settings.members.len()],
             frozen_until: SimNanos(0),
             thawed_at: SimNanos(0),
+            sender_told: None,
         });
         let start = ProcessStart {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -336,8 +354,8 @@ impl World {
             return;
         }
         let number = self.network.number(id, peer);
-        let there = self.network.latency(&self.draws, self.now(), id, peer, number);
-        let back = self.network.latency(&self.draws, self.now(), peer, id, number);
+        let there = self.network.latency(self.now(), id, peer, number);
+        let back = self.network.latency(self.now(), peer, id, number);
         let both = Nanos(2 * (there.0 + back.0));
         let to_me = Happening::Connected { peer, peer_run: theirs };
         let to_it = Happening::Connected { peer: id, peer_run: mine };

@@ -3,7 +3,7 @@
 
 use super::faults::RESTART;
 use super::node::Node;
-use super::postgres::Process;
+use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening, Run};
 use super::scenario::{CrashPoint, Fault};
 use super::time::SimNanos;
@@ -60,6 +60,12 @@ impl World {
                 self.node_mut(member).log.condition = LogFound::PutAside { path, why };
                 self.daemon_returns(member, self.now().plus(RESTART));
             }
+            Fault::KillPrimary => {
+                let leads = |n: &&Node| n.postgres.as_ref().is_some_and(Postgres::is_writable);
+                if let Some(member) = self.nodes.iter().find(leads).map(|n| n.id) {
+                    self.kill_postgres(member);
+                }
+            }
             Fault::ManualPromotion { member } => {
                 let run =
                     self.node(member).postgres.as_ref().filter(|p| p.process == Process::Up).map(|p| p.run);
@@ -71,11 +77,14 @@ impl World {
         }
     }
 
-    /// A flapping link changes over, until its end finds it mended.
+    /// A flapping link changes over, until its end finds it mended. It undoes its own cut only: another fault
+    /// may hold the same link cut meanwhile.
     pub(super) fn flap(&mut self, i: usize, one: MemberId, other: MemberId, every_ms: u64) {
-        let ends = self.scenario.faults.get(i).map(|f| self.scenario.fault_end(f.at_ms, f.fault.length_ms()));
-        let over = ends.is_none_or(|end| self.now() >= end);
-        let was_cut = !self.network.reaches(one, other);
+        let Some(timed) = self.scenario.faults.get(i) else { return };
+        let began = SimNanos::from_millis(timed.at_ms);
+        let over = self.now() >= self.scenario.fault_end(timed.at_ms, timed.fault.length_ms());
+        let changes = self.now().since(began).0 / Nanos::from_millis(every_ms.max(1)).0;
+        let was_cut = changes % 2 == 1;
         if over && !was_cut {
             return;
         }

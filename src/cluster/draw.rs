@@ -1,6 +1,6 @@
 //! What the draws of a simulated cluster are for.
 
-pub(super) use pgfo_replay::simulation::{Draw, Draws};
+pub(super) use pgfo_replay::simulation::{Draw, Draws, Keyed};
 
 /// What a draw is for; part of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub enum Fact {
     /// A role concluded something that matters to others.
     Decided { member: MemberId, decision: Box<Decision> },
     /// A vote, a grant or the request for a renewal left the member.
-    Sent { from: MemberId, to: MemberId, message: Box<Message> },
+    Sent { from: MemberId, to: MemberId, message: Message },
     /// PostgreSQL was told to promote.
     PromotionSent { member: MemberId, term: Term },
     /// A promotion took effect.
@@ -36,6 +36,35 @@ pub enum Fact {
     Healed,
 }
 
+/// Kinds of facts, as invariants choose what they hear. Grants and renewals are most of all facts by far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hearing {
+    /// A renewal was asked for.
+    Renewal,
+    /// A lease was granted.
+    Grant,
+    /// Everything else.
+    Rest,
+}
+
+impl Hearing {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[Self::Renewal, Self::Grant, Self::Rest];
+}
+
+impl Fact {
+    /// Returns its kind.
+    #[must_use]
+    pub fn hearing(&self) -> Hearing {
+        match self {
+            Self::Sent { message: Message::RenewalRequested(_), .. } => Hearing::Renewal,
+            Self::Sent { message: Message::LeaseGranted(_), .. } => Hearing::Grant,
+            _ => Hearing::Rest,
+        }
+    }
+}
+
 /// Returns whether invariants want to hear of a decision.
 #[must_use]
 pub(super) fn is_of_interest(decision: &Decision) -> bool {
@@ -45,6 +74,9 @@ pub(super) fn is_of_interest(decision: &Decision) -> bool {
             | Decision::VoteGranted { .. }
             | Decision::LeaseGranted { first: true, .. }
             | Decision::PrimaryAnnounced(_)
+            | Decision::AnnouncementAdopted(_)
+            | Decision::FreezePromised { .. }
+            | Decision::FollowOrdered { .. }
             | Decision::LeaseReleased { .. }
             | Decision::PauseConfirmed { .. }
             | Decision::PauseEnded(_)

@@ -3,7 +3,7 @@
 use super::fact::Fact;
 use super::guard::STALL_MAX;
 use super::hands_time::LINK_IDLE;
-use super::postgres::Process;
+use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening};
 use super::scenario::Fault;
 use super::time::{HostClock, SimNanos};
@@ -38,8 +38,9 @@ impl World {
             }
             Fault::FreezePostgres { member, for_ms } => {
                 let until = ends(self, for_ms);
+                // Stopped twice, it goes on when the longer stop ends: what it had to do waits for that.
                 if let Some(p) = self.node_mut(member).postgres.as_mut() {
-                    p.frozen_until = until;
+                    p.frozen_until = until.max(p.frozen_until);
                 }
                 self.queue.at(until, Event::Thaw(member));
             }
@@ -69,8 +70,8 @@ impl World {
             Fault::FreezeDaemon { member, for_ms } => {
                 let until = ends(self, for_ms);
                 if let Some(d) = self.node_mut(member).daemon.as_mut() {
-                    d.frozen_until = until;
-                    d.thawed_at = until;
+                    d.frozen_until = until.max(d.frozen_until);
+                    d.thawed_at = d.frozen_until;
                 }
             }
             Fault::KillGuard { member } => self.kill_guard(member),
@@ -78,8 +79,8 @@ impl World {
             Fault::FreezeHost { member, for_ms } => {
                 let until = ends(self, for_ms);
                 let node = self.node_mut(member);
-                node.frozen_until = until;
-                node.thawed_at = until;
+                node.frozen_until = until.max(node.frozen_until);
+                node.thawed_at = node.frozen_until;
                 self.queue.at(until, Event::Thaw(member));
                 self.queue.at(now, Event::LinkIdle(member, member));
             }
@@ -135,6 +136,17 @@ impl World {
             Fault::Adopt { at, member } => {
                 let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
                 self.told(at, asked);
+            }
+            Fault::AdoptVouched { at, member } => {
+                let left = self.nodes.iter().filter(|n| n.id != member).any(|n| {
+                    let writes = |p: &Postgres| p.is_writable() || !p.in_recovery && p.lives();
+                    now < n.frozen_until
+                        || n.postgres.as_ref().is_some_and(|p| writes(p) || now < p.orphans_until)
+                });
+                if !left {
+                    let asked = Observation::OperatorRequested(OperatorRequest::AdoptVouched { member });
+                    self.told(at, asked);
+                }
             }
             other => self.begin_disturbance(i, timed.at_ms, other),
         }
@@ -198,7 +210,7 @@ impl World {
     }
 
     /// The postmaster dies; a busy backend may outlive it, and write (D3).
-    fn kill_postgres(&mut self, id: MemberId) {
+    pub(super) fn kill_postgres(&mut self, id: MemberId) {
         let now = self.now();
         let outlives = self.takes_us(id, 0, 4_000_000);
         let node = self.node_mut(id);
@@ -359,6 +371,12 @@ impl World {
         let again = Nanos::from_millis(5_000);
         let source = self.writers().into_iter().find(|w| *w != id && self.network.both_ways(*w, id));
         let powered = self.node(id).powered;
+        // He asks every host first: a standby that still points there would go on from what it has, whatever line
+        // of history that is, because PostgreSQL compares timeline numbers (E3).
+        let in_use =
+            self.nodes.iter().filter(|n| n.id != id).any(|n| {
+                n.postgres.as_ref().is_some_and(|p| !p.held && p.in_recovery && p.upstream == Some(id))
+            });
         let leads = self.writers().contains(&id) || self.node(id).guard.armed().is_some();
         let source = source.filter(|s| {
             // Only from one that the cluster announced, so that no operator copies a stray.
@@ -366,7 +384,7 @@ impl World {
             self.node(*s).ledger().is_some_and(|l| l.primary() == Some(*s) && l.lease_stands())
                 && self.nodes.iter().all(|n| n.ledger().map(crate::core::Ledger::announced_term) <= term)
         });
-        let Some(source) = source.filter(|_| powered && !leads) else {
+        let Some(source) = source.filter(|_| powered && !leads && !in_use) else {
             if leads {
                 self.node_mut(id).rebuild_queued = false;
             } else {

@@ -3,6 +3,7 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, vote_of};
+use super::parcels::Parcel;
 use super::postgres::Process;
 use super::queue::{Event, Happening};
 use super::scenario::PromotionFault;
@@ -47,9 +48,7 @@ impl World {
             Happening::ProbeEnds { target, kind, started, report } => {
                 self.probe_ends(id, target, kind, started, report);
             }
-            Happening::Delivery { from, sent_by, message, tries } => {
-                self.deliver(id, from, sent_by, message, tries);
-            }
+            Happening::Delivery { from, message, tries } => self.deliver(id, from, message, tries),
             Happening::Flushed { upto } => self.flushed(id, upto),
             Happening::Connected { peer, peer_run } => self.connected(id, peer, peer_run),
             Happening::Disconnected { peer, refused } => self.disconnected(id, peer, refused),
@@ -117,7 +116,7 @@ impl World {
         let latency = if id == target {
             Nanos(self.draws.draw(Domain::Probe, &[u64::from(id.0), number]).between(300, 2_000) * 1_000)
         } else {
-            self.network.latency(&self.draws, started, id, target, number)
+            self.network.latency(started, id, target, number)
         };
         self.for_daemon(id, latency, Happening::ProbeArrives { target, kind, started, number });
     }
@@ -139,11 +138,7 @@ impl World {
         };
         let deadline = started.plus(Nanos::from_millis(self.scenario.timings.probe_ms));
         let timed_out = ProbeReport::Failed(ProbeFailure::TimedOut);
-        let back = if id == target {
-            Nanos(1_000)
-        } else {
-            self.network.latency(&self.draws, now, target, id, number)
-        };
+        let back = if id == target { Nanos(1_000) } else { self.network.latency(now, target, id, number) };
         let slow = if now < there.slow_answers.1 { there.slow_answers.0 } else { Nanos(0) };
         let back = Nanos(back.0 + slow.0);
         let (at, report) = match found {
@@ -151,6 +146,7 @@ impl World {
             _ => (deadline, timed_out),
         };
         if let Some(run) = self.node(id).daemon_run() {
+            let report = self.reports.put(report);
             let ends = Happening::ProbeEnds { target, kind, started, report };
             self.queue.at(at, Event::Daemon(id, run, ends));
         }
@@ -162,16 +158,30 @@ impl World {
         target: MemberId,
         kind: ProbeKind,
         started: SimNanos,
-        report: ProbeReport,
+        report: Parcel,
     ) {
         let now = self.now();
+        let Some(report) = self.reports.take(report) else { return };
         let node = self.node(id);
         let thawed = node.daemon.as_ref().map_or(node.thawed_at, |d| d.thawed_at.max(node.thawed_at));
         // D4: a prober that stood still while its probe was out says so.
         let stalled = if thawed > started { now.since(started) } else { Nanos(0) };
         let took = now.since(started);
+        if target == id && matches!(report, ProbeReport::Answered(a) if a.receiver) {
+            self.tell_sender(id);
+        }
         let observed = Observation::ProbeCompleted { target, kind, report, took, stalled };
         self.observe(id, Actor::HeartbeatProber, observed);
+    }
+
+    /// The prober tells whom the WAL receiver streams from, when that changes (`pg_stat_wal_receiver`).
+    fn tell_sender(&mut self, id: MemberId) {
+        let node = self.node_mut(id);
+        let sender = node.postgres.as_ref().and_then(|p| p.receiver.map(|r| (p.run, r.source)));
+        let (Some(daemon), Some((run, source))) = (node.daemon.as_mut(), sender) else { return };
+        if daemon.sender_told.replace((run, source)) != Some((run, source)) {
+            self.observe(id, Actor::HeartbeatProber, Observation::ReceiverSeen { from: Some(source) });
+        }
     }
 
     // ---- messages ---------------------------------------------------------------------------
@@ -181,30 +191,40 @@ impl World {
         if vote_of(&message).is_some()
             || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
         {
-            self.fact(Fact::Sent { from: id, to, message: Box::new(message.clone()) });
+            self.fact(Fact::Sent { from: id, to, message: message.clone() });
         }
         let Some(run) = run else { return };
         let now = self.now();
         let number = self.network.number(id, to);
         let copies = self.network.copies(&self.draws, now, id, to, number);
-        for copy in 0..copies {
-            let key = number + u64::from(copy) * 1_000_000_007;
-            let latency = self.network.latency(&self.draws, now, id, to, key);
-            let delivery = Happening::Delivery { from: id, sent_by, message: message.clone(), tries: 0 };
-            self.queue.after(latency, Event::Daemon(to, run, delivery));
+        let later = |message: Message, copy: u64, w: &mut Self| {
+            let latency = w.network.latency(now, id, to, number + copy * 1_000_000_007);
+            let message = w.messages.put(Observation::MessageReceived { from: id, sent_by, message });
+            let delivery = Happening::Delivery { from: id, message, tries: 0 };
+            w.queue.after(latency, Event::Daemon(to, run, delivery));
+        };
+        for copy in 1..u64::from(copies) {
+            later(message.clone(), copy - 1, self);
+        }
+        if let Some(last) = u64::from(copies).checked_sub(1) {
+            later(message, last, self);
         }
     }
 
-    fn deliver(&mut self, id: MemberId, from: MemberId, sent_by: Seq, message: Message, tries: u8) {
+    fn deliver(&mut self, id: MemberId, from: MemberId, message: Parcel, tries: u8) {
         let open = self.node(id).daemon.as_ref().is_some_and(|d| d.connected[usize::from(from.0)].is_some());
         if !self.network.reaches(from, id) || !open {
             if tries < TRIES_MAX {
-                let again = Happening::Delivery { from, sent_by, message, tries: tries + 1 };
+                let again = Happening::Delivery { from, message, tries: tries + 1 };
                 self.for_daemon(id, if open { TRY_AGAIN } else { Nanos(1_000_000) }, again);
+            } else {
+                drop(self.messages.take(message));
             }
             return;
         }
-        self.observe(id, Actor::PeerLink, Observation::MessageReceived { from, sent_by, message });
+        if let Some(received) = self.messages.take(message) {
+            self.observe(id, Actor::PeerLink, received);
+        }
     }
 
     // ---- freezing, promoting, following -----------------------------------------------------
@@ -246,8 +266,9 @@ impl World {
             Process::Down => Some(FreezeOutcome::NothingRuns),
             Process::Starting => None,
             Process::Up if !p.in_recovery || p.receiver.is_some() || !p.held => None,
-            Process::Up => Some(FreezeOutcome::FrozenOn {
+            Process::Up => Some(FreezeOutcome::FrozenAt {
                 lsn: p.answer(&self.histories).lsn(),
+                received: p.received,
                 settled: p.received || p.replayed,
                 system_id: super::postgres::SYSTEM,
                 timeline: self.histories.get(p.branch).timeline,

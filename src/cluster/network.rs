@@ -1,6 +1,6 @@
 //! The simulated network: who reaches whom, how long it takes, what is lost. It knows no message.
 
-use super::draw::{Domain, Draws};
+use super::draw::{Domain, Draws, Keyed};
 use super::time::SimNanos;
 use crate::core::{MemberId, Nanos};
 
@@ -9,6 +9,8 @@ pub struct Network {
     cuts: Vec<Vec<u32>>,
     sent: Vec<Vec<u64>>,
     clogged: Vec<Vec<SimNanos>>,
+    /// The draws of the delays of each direction.
+    delays: Vec<Vec<Keyed>>,
     delay_us_max: u64,
     /// Share of messages lost, and until when.
     pub loss: (u64, SimNanos),
@@ -27,12 +29,15 @@ fn index(member: MemberId) -> usize {
 impl Network {
     /// Makes a whole network.
     #[must_use]
-    pub fn new(members: usize, delay_us_max: u64) -> Self {
+    pub fn new(members: usize, delay_us_max: u64, draws: &Draws) -> Self {
         let never = (0, SimNanos(0));
+        let direction = |from, to| draws.keyed(Domain::Delay, &[from, to]);
+        let all = || 0..members as u64;
         Self {
             cuts: vec![vec![0; members]; members],
             sent: vec![vec![0; members]; members],
             clogged: vec![vec![SimNanos(0); members]; members],
+            delays: all().map(|from| all().map(|to| direction(from, to)).collect()).collect(),
             delay_us_max,
             loss: never,
             duplicate: never,
@@ -82,8 +87,8 @@ impl Network {
 
     /// Returns how long the message of a number takes.
     #[must_use]
-    pub fn latency(&self, draws: &Draws, now: SimNanos, from: MemberId, to: MemberId, number: u64) -> Nanos {
-        let draw = draws.draw(Domain::Delay, &[u64::from(from.0), u64::from(to.0), number]);
+    pub fn latency(&self, now: SimNanos, from: MemberId, to: MemberId, number: u64) -> Nanos {
+        let draw = self.delays[index(from)][index(to)].draw(number);
         let usual = draw.between(self.delay_us_max / 4, self.delay_us_max) * 1_000;
         // One in a hundred takes ten times as long: the tail is what time-outs meet.
         let usual = if draw.again().happens(10) { usual * 10 } else { usual };

@@ -3,12 +3,12 @@
 use super::guard::Guard;
 use super::postgres::Postgres;
 use super::queue::Run;
-use super::role::{SimRole, sim_roles};
 use super::scenario::{CrashPoint, PromotionFault};
+use super::team::Team;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
-use pgfo_replay::{BootNanos, Ensemble, Seq, WallNanos};
+use pgfo_replay::{BootNanos, Seq, WallNanos};
 use std::collections::VecDeque;
 
 /// Effects of one record that wait for the disk, in order.
@@ -29,7 +29,7 @@ pub struct Daemon {
     /// What it calls itself.
     pub process: ProcessIdentity,
     /// The roles.
-    pub roles: Ensemble<SimRole>,
+    pub roles: Team,
     /// Effects that wait for the disk.
     pub waiting: VecDeque<Waiting>,
     /// How far the log must be flushed.
@@ -44,6 +44,8 @@ pub struct Daemon {
     pub frozen_until: SimNanos,
     /// The instant before which it was frozen last: probes that span it are stalled (D4).
     pub thawed_at: SimNanos,
+    /// Whose PostgreSQL the WAL receiver was last told to stream from, in which run.
+    pub sender_told: Option<(Run, MemberId)>,
 }
 
 /// The log of a member, as its disk holds it.
@@ -67,7 +69,7 @@ pub struct Log {
 /// A fold of the beginning of a log. Folding goes on from here: a log only grows or loses its end.
 pub struct Folded {
     /// The state.
-    pub roles: Ensemble<SimRole>,
+    pub roles: Team,
     /// How many records are in it.
     pub records: usize,
     /// The stamp of the last of them: a log that was lost and written anew has another one there.
@@ -76,16 +78,16 @@ pub struct Folded {
 
 impl Log {
     /// Returns the fold of the first `records` records, and keeps it to go on from.
-    pub fn fold(&mut self, records: usize, settings: &Settings) -> Ensemble<SimRole> {
+    pub fn fold(&mut self, records: usize, settings: &Settings) -> Team {
         let fits = |f: &Folded| {
             f.records <= records && (f.records == 0 || self.records[f.records - 1].wall == f.last)
         };
         let (mut roles, from) = match self.folded.take().filter(fits) {
             Some(folded) => (folded.roles, folded.records),
-            None => (sim_roles(settings), 0),
+            None => (Team::new(settings), 0),
         };
         for record in &self.records[from..records] {
-            roles.evolve(record, None);
+            roles.evolve(record);
         }
         let last = self.records[..records].last().map_or(WallNanos(0), |r| r.wall);
         self.folded = Some(Folded { roles: roles.clone(), records, last });
@@ -154,11 +156,10 @@ impl Node {
         self.powered && now >= self.frozen_until
     }
 
-    /// Returns what the promoter knows, while the daemon runs.
+    /// Returns what the roles know, while the daemon runs.
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
-        let seats = self.daemon.as_ref()?.roles.seats();
-        seats.get(2).map(|s| s.machine.ledger())
+        Some(self.daemon.as_ref()?.roles.ledger())
     }
 
     /// Returns the number of the daemon's run.

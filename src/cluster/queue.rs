@@ -1,10 +1,10 @@
 //! What happens in a simulated cluster, as the one queue holds it. It performs nothing.
 
+use super::parcels::Parcel;
 use super::time::SimNanos;
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Term};
 use crate::events::{
-    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, Message, ProbeKind, ProbeReport,
-    PromotionOutcome,
+    Deadline, FenceOutcome, FollowOutcome, FreezeOutcome, GuardReport, ProbeKind, PromotionOutcome,
 };
 use pgfo_replay::Seq;
 
@@ -12,7 +12,7 @@ use pgfo_replay::Seq;
 pub(super) type Run = u64;
 
 /// Something that happens at one member.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[allow(missing_docs, reason = "a field is named after what it is")]
 pub enum Happening {
     /// The daemon's next heartbeat is due.
@@ -24,9 +24,9 @@ pub enum Happening {
     /// A probe reaches its target.
     ProbeArrives { target: MemberId, kind: ProbeKind, started: SimNanos, number: u64 },
     /// A probe ends.
-    ProbeEnds { target: MemberId, kind: ProbeKind, started: SimNanos, report: ProbeReport },
+    ProbeEnds { target: MemberId, kind: ProbeKind, started: SimNanos, report: Parcel },
     /// A message arrives.
-    Delivery { from: MemberId, sent_by: Seq, message: Message, tries: u8 },
+    Delivery { from: MemberId, message: Parcel, tries: u8 },
     /// The log is flushed up to here.
     Flushed { upto: Seq },
     /// A connection to a peer stands.
@@ -58,7 +58,7 @@ pub enum Happening {
 }
 
 /// Whose run an event is bound to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
     /// Of a daemon's run.
     Daemon(MemberId, Run, Happening),

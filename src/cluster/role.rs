@@ -7,6 +7,7 @@ use pgfo_replay::{BootNanos, Ensemble, Machine, Seat};
 /// One role of a simulated member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[allow(clippy::large_enum_variant, reason = "one of each kind a member: a box would only cost a look-up")]
 pub enum SimRole {
     /// The verdict.
     EscalationTracker(EscalationTracker),

@@ -1,7 +1,8 @@
 //! One run: a scenario to its end, under all invariants, and what came of it.
 
-use super::fact::Fact;
+use super::fact::{Fact, Hearing};
 use super::invariants::{Invariant, is_live, registry};
+use super::marks::{Marks, of_fact};
 use super::scenario::Scenario;
 use super::time::SimNanos;
 use super::world::World;
@@ -37,6 +38,8 @@ pub struct Outcome {
     pub end: SimNanos,
     /// Whether liveness was promised at the end.
     pub live: bool,
+    /// The rare states that it reached.
+    pub marks: Marks,
     /// Lines for people, when asked for.
     pub story: Vec<String>,
 }
@@ -77,19 +80,25 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
     #[cfg(feature = "planted-bugs")]
     let _planting = Planting::of(world.scenario.planted);
     world.story = story.then(Vec::new);
-    let mut invariants = registry();
+    let mut judges = Judges::new(registry());
     let end = SimNanos::from_millis(world.scenario.end_at_ms);
     let mut broken = None;
     let mut facts = Vec::new();
+    let mut marks = Marks::default();
     while broken.is_none() && world.step(end) {
+        if world.facts.is_empty() {
+            continue;
+        }
         std::mem::swap(&mut facts, &mut world.facts);
         for fact in facts.drain(..) {
-            broken = broken.or_else(|| look(&mut invariants, &world, &fact));
+            marks.add_all(of_fact(&world, &fact));
+            broken = broken.or_else(|| judges.look(&world, &fact));
         }
     }
     if broken.is_none() {
-        broken = invariants.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
+        broken = judges.all.iter_mut().find_map(|i| i.at_end(&world).err().map(|how| say(&**i, &world, how)));
     }
+    marks.add_all(world.noted.reached);
     let outcome = Outcome {
         broken,
         trace: world.trace.0,
@@ -97,13 +106,31 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         batches: world.batches,
         end: world.now(),
         live: is_live(&world),
+        marks,
         story: world.story.take().unwrap_or_default(),
     };
     (outcome, world)
 }
 
-fn look(invariants: &mut [Box<dyn Invariant>], world: &World, fact: &Fact) -> Option<Broken> {
-    invariants.iter_mut().find_map(|i| i.look(world, fact).err().map(|how| say(&**i, world, how)))
+/// The invariants, with those that look at each kind of fact.
+struct Judges {
+    all: Vec<Box<dyn Invariant>>,
+    hearers: Vec<Vec<usize>>,
+}
+
+impl Judges {
+    fn new(all: Vec<Box<dyn Invariant>>) -> Self {
+        let hearers = |kind| (0..all.len()).filter(|i| all[*i].hears().contains(kind)).collect();
+        Self { hearers: Hearing::ALL.iter().map(hearers).collect(), all }
+    }
+
+    fn look(&mut self, world: &World, fact: &Fact) -> Option<Broken> {
+        let all = &mut self.all;
+        self.hearers[fact.hearing() as usize].iter().find_map(|i| {
+            let invariant = &mut all[*i];
+            invariant.look(world, fact).err().map(|how| say(&**invariant, world, how))
+        })
+    }
 }
 
 fn say(invariant: &dyn Invariant, world: &World, how: String) -> Broken {

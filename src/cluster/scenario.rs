@@ -170,6 +170,9 @@ pub enum Fault {
     SlowMember { member: MemberId, by_ms: u64, for_ms: u64 },
     /// The operator names a primary.
     Adopt { at: MemberId, member: MemberId },
+    /// The operator names a primary, and vouches for what he has looked at: that nothing is left of the others'.
+    /// He does not where a process is left, or a host frozen.
+    AdoptVouched { at: MemberId, member: MemberId },
     /// The daemon reads a configuration with another `lease.duration`.
     Reload { member: MemberId, lease_ms: u64 },
     /// Every deadline of the daemon fires early, in time, and once more.
@@ -192,6 +195,8 @@ pub enum Fault {
     LogRefuses { member: MemberId },
     /// The operator promotes a standby by hand, past pgfo.
     ManualPromotion { member: MemberId },
+    /// The PostgreSQL that accepts writes dies, wherever it is.
+    KillPrimary,
 }
 
 /// A fault and its moment.
@@ -232,11 +237,20 @@ pub struct Scenario {
     pub heal_at_ms: u64,
     /// When it ends; V1 and V2 must hold before, from `heal_at_ms` plus the bound on.
     pub end_at_ms: u64,
+    /// How PostgreSQL is kept from writing without a lease. With [`Fencing::Daemon`], what would guard it ends, and
+    /// stands still, with the daemon (L10).
+    #[serde(skip_serializing_if = "is_guard")]
+    pub fencing: Fencing,
     /// Whether V1 and V2 are promised here (PROTOCOL.md, "Liveness is promised when").
     pub live: bool,
     /// The bug that is planted in every member; only in builds that know planted bugs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planted: Option<Plant>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_guard(fencing: &Fencing) -> bool {
+    *fencing == Fencing::Guard
 }
 
 impl Default for Scenario {
@@ -254,6 +268,7 @@ impl Default for Scenario {
             faults: Vec::new(),
             heal_at_ms: 30_000,
             end_at_ms: 60_000,
+            fencing: Fencing::Guard,
             live: true,
             planted: None,
         }
@@ -293,7 +308,7 @@ impl Scenario {
             freeze_timeout: ms(t.freeze_ms),
             lease_duration: ms(own.lease_ms.unwrap_or(t.lease_ms)),
             fence_reserve: ms(t.reserve_ms),
-            fencing: Fencing::Guard,
+            fencing: self.fencing,
             promote_timeout: ms(t.promote_ms),
             follow_timeout: ms(t.follow_ms),
         }
@@ -355,11 +370,13 @@ impl Fault {
             | Self::LoseLog { .. }
             | Self::RollBackLog { .. }
             | Self::Adopt { .. }
+            | Self::AdoptVouched { .. }
             | Self::Reload { .. }
             | Self::WallStep { .. }
             | Self::ReceiverDies { .. }
             | Self::LogRefuses { .. }
-            | Self::ManualPromotion { .. } => 0,
+            | Self::ManualPromotion { .. }
+            | Self::KillPrimary => 0,
         }
     }
 

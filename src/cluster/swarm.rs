@@ -4,6 +4,7 @@
 use super::draw::{Domain, Draw, Draws};
 use super::scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
 use crate::core::MemberId;
+use crate::events::Fencing;
 
 /// Kinds of faults a swarm draws from.
 const KINDS: u64 = 35;
@@ -67,6 +68,7 @@ fn swarm_of(seed: u64, end_ms: Option<u64>) -> Scenario {
         live: voters > 2 && electable > 1 && electable == data.len(),
         faults,
         members,
+        fencing: Fencing::Guard,
         planted: None,
     }
 }
@@ -262,7 +264,10 @@ fn one_fault(s: &mut Swarm, kind: u64, members: &[ScenarioMember]) -> Option<Fau
         22 if data => Fault::Promotion { member, fault: promotion, for_ms: for_ms.max(20_000) },
         23 if data && s.next().happens(500) => Fault::FreezeUnobserved { member, for_ms },
         23 if data => Fault::StubbornBackend { member, for_ms },
-        24 if s.next().happens(200) => Fault::Adopt { at: *pick(s, &all), member },
+        24 if s.next().happens(200) => {
+            let at = *pick(s, &all);
+            if for_ms % 2 == 0 { Fault::Adopt { at, member } } else { Fault::AdoptVouched { at, member } }
+        }
         25 => Fault::Reload { member, lease_ms: s.next().between(3_000, 12_000) },
         26 if s.next().happens(500) => Fault::StrayDeadlines { member, for_ms },
         26 => Fault::WallStep { member, by_s: i64::try_from(s.next().below(7_201)).unwrap_or(0) - 3_600 },

@@ -4,16 +4,18 @@
 use super::draw::{Domain, Draws};
 use super::fact::Fact;
 use super::guard::Guard;
+use super::marks::Noted;
 use super::network::Network;
 use super::node::{Log, Node};
+use super::parcels::Parcels;
 use super::postgres::{Histories, Postgres};
 use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
-use crate::events::{Deadline, LogFound, Record};
-use pgfo_replay::Seq;
+use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, Observation, ProbeReport, Record};
 use pgfo_replay::simulation::TraceHash;
+use pgfo_replay::{Answers, Seq};
 use std::hash::Hash;
 
 /// The world.
@@ -44,14 +46,23 @@ pub struct World {
     pub batches: u64,
     /// Lines for people: decisions and faults, when asked for.
     pub story: Option<Vec<String>>,
+    /// The rare states that members' records showed.
+    pub(super) noted: Noted,
     pub(super) scratch: Scratch,
+    /// Messages on their way, as they will be observed.
+    pub(super) messages: Parcels<Observation>,
+    /// Reports of probes on their way.
+    pub(super) reports: Parcels<ProbeReport>,
 }
 
 /// Lists that are empty between two observations, kept for their memory. An observation within an
 /// observation takes new ones.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub(super) at_once: Vec<(Seq, Effect)>,
+    /// How many of `effects` each record has, in order, that may be performed at once.
+    pub(super) at_once: Vec<(Seq, usize)>,
+    pub(super) answers: Answers<LogEvent>,
+    pub(super) batch: Vec<Record>,
     pub(super) effects: Vec<Effect>,
     pub(super) deadlines: Vec<(Deadline, BootNanos)>,
 }
@@ -63,7 +74,7 @@ impl World {
     pub fn new(scenario: Scenario, spare: &mut Vec<Vec<Record>>) -> Self {
         let draws = Draws::new(scenario.seed);
         let members = scenario.members.len();
-        let network = Network::new(members, scenario.delay_us_max);
+        let network = Network::new(members, scenario.delay_us_max, &draws);
         let mut world = Self {
             draws,
             queue: Queue::default(),
@@ -77,7 +88,10 @@ impl World {
             promotions: 0,
             batches: 0,
             story: None,
+            noted: Noted::default(),
             scratch: Scratch::default(),
+            messages: Parcels::default(),
+            reports: Parcels::default(),
             scenario,
         };
         for id in world.scenario.ids() {
@@ -228,6 +242,8 @@ impl World {
             Event::Daemon(id, run, happening) => {
                 if self.node(id).daemon_run() == Some(run) {
                     self.happen(id, happening);
+                } else {
+                    self.forget(happening);
                 }
             }
             Event::GuardDeadline(id, run, until) => self.guard_deadline(id, run, until),
@@ -262,6 +278,15 @@ impl World {
         }
     }
 
+    /// What was meant for a run of a daemon that is over.
+    fn forget(&mut self, happening: Happening) {
+        match happening {
+            Happening::Delivery { message, .. } => drop(self.messages.take(message)),
+            Happening::ProbeEnds { report, .. } => drop(self.reports.take(report)),
+            _ => {}
+        }
+    }
+
     /// What belongs to a frozen host or process waits, in order, until it goes on: returns when.
     fn held_back(&self, event: &Event) -> SimNanos {
         match event {
@@ -275,6 +300,9 @@ impl World {
             | Event::PostgresReplayed(id, _) => {
                 let node = self.node(*id);
                 node.postgres.as_ref().map_or(SimNanos(0), |p| p.frozen_until).max(node.frozen_until)
+            }
+            Event::GuardDeadline(id, ..) if self.node(*id).settings.fencing == Fencing::Daemon => {
+                self.node(*id).daemon_frozen_until()
             }
             Event::GuardDeadline(id, ..)
             | Event::PostgresKilled(id, _)

@@ -25,10 +25,13 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 64 * 1024;
 pub enum Request {
     /// What this member knows of itself and of the cluster.
     Status,
-    /// Makes the named member the primary of term 1 (E10).
+    /// Makes the named member the primary of the first, or next, term (E10).
     Adopt {
         /// The member.
         name: String,
+        /// The operator has made sure that nothing is left of the paused primary (M3).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        vouched: bool,
     },
     /// May the local PostgreSQL start unsealed (L9)? Asked by `pgfo guard`.
     MayStart,
@@ -81,7 +84,11 @@ mod tests {
     fn requests_keep_their_form() {
         let forms = [
             (Request::Status, r#"{"request":"status"}"#),
-            (Request::Adopt { name: "a".to_owned() }, r#"{"request":"adopt","name":"a"}"#),
+            (Request::Adopt { name: "a".to_owned(), vouched: false }, r#"{"request":"adopt","name":"a"}"#),
+            (
+                Request::Adopt { name: "a".to_owned(), vouched: true },
+                r#"{"request":"adopt","name":"a","vouched":true}"#,
+            ),
             (Request::MayStart, r#"{"request":"may-start"}"#),
             (Request::Export { from: Seq(1), to: None }, r#"{"request":"export","from":1,"to":null}"#),
             (Request::Version, r#"{"request":"version"}"#),

@@ -139,7 +139,10 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
     let Event::Decided(decision) = &record.event else { return };
     let me = settings.me;
     let everybody = |message: Message, out: &mut Vec<Effect>| {
-        out.extend(settings.others().map(|to| Effect::Send { to, message: message.clone() }));
+        out.reserve(settings.members.len());
+        for to in settings.others() {
+            out.push(Effect::Send { to, message: message.clone() });
+        }
     };
     let unless_me = |to: MemberId, message: Message, out: &mut Vec<Effect>| {
         if to != me {
@@ -159,7 +162,9 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
             out,
         ),
         Decision::LeaseGranted { to, ask, .. } => unless_me(*to, Message::LeaseGranted(*ask), out),
-        Decision::LeaseRefused { to, ask, why } => unless_me(*to, Message::LeaseRefused(*ask, *why), out),
+        Decision::LeaseRefused { to, ask, why } => {
+            unless_me(*to, Message::LeaseRefused(ask.clone(), *why), out)
+        }
         Decision::FreezePromised { term, .. } if settings.has_postgres() => {
             out.push(Effect::Freeze { term: *term });
         }
@@ -178,10 +183,10 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
             unless_me(*to, Message::FreezeRefused { term: *term, nonce: *nonce, why: *why }, out);
         }
         Decision::VoteGranted { candidate, ask, .. } => {
-            unless_me(*candidate, Message::VoteGranted(*ask), out)
+            unless_me(*candidate, Message::VoteGranted(**ask), out)
         }
         Decision::VoteRefused { candidate, ask, why } => {
-            unless_me(*candidate, Message::VoteRefused(*ask, *why), out)
+            unless_me(*candidate, Message::VoteRefused(ask.clone(), *why), out)
         }
         Decision::PauseAgreed(pause) => unless_me(pause.primary, Message::PauseAgreed(*pause), out),
         Decision::PauseEnded(pause) if pause.primary == me => everybody(Message::Resumed(*pause), out),
@@ -248,6 +253,8 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::Testified { to, testimony } => unless_me(*to, Message::Testified(testimony.clone()), out),
         Decision::ResumeRepeated { to, pause } => unless_me(*to, Message::Resumed(*pause), out),
         Decision::AdoptionForwarded { to } => unless_me(*to, Message::AdoptionRequested, out),
+        Decision::HistoryRequested => everybody(Message::HistoryRequested, out),
+        Decision::VouchForwarded { to } => unless_me(*to, Message::AdoptionVouched, out),
         _ => {}
     }
 }

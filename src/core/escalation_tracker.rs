@@ -3,7 +3,7 @@
 
 mod projection;
 
-use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
     Deadline, Decision, Event, Message, Observation, ProbeFailure, ProbeKind, ProbeReport, Record, Settings,
     Verdict,
@@ -27,7 +27,7 @@ struct Escalation {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EscalationTracker {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     escalation: Option<Escalation>,
     sign_since: Option<BootNanos>,
     /// The postmaster start that was confirmed gone: a late answer of it is no sign of life.
@@ -46,7 +46,8 @@ impl EscalationTracker {
     /// Makes the tracker of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings), escalation: None, sign_since: None, confirmed_started: None }
+        let ledger = Box::new(Ledger::new(settings));
+        Self { ledger, escalation: None, sign_since: None, confirmed_started: None }
     }
 
     /// Returns what this role knows.
@@ -171,8 +172,14 @@ impl EscalationTracker {
             out.push(Event::Decided(Decision::MassageOrdered { target, attempt }));
         }
     }
+}
 
-    fn observe_own(&mut self, record: &Record) {
+impl LedgerRole for EscalationTracker {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
+
+    fn evolve_own(&mut self, record: &Record) {
         let now = self.ledger.now;
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => {
@@ -185,7 +192,9 @@ impl EscalationTracker {
             {
                 self.sign_since = match report {
                     ProbeReport::Alive(_) => self.sign_since.or(Some(now)),
-                    _ => None,
+                    // D2: only an answer ends what signs of life must not outlast.
+                    ProbeReport::Failed(_) if self.ledger.revision >= 3 => self.sign_since,
+                    ProbeReport::Failed(_) | ProbeReport::Answered(_) => None,
                 };
                 let down = matches!(self.classify(*target, *report), Class::Down(_));
                 if let (Some(e), ProbeKind::Massage(_), true) = (&mut self.escalation, kind, down) {
@@ -197,9 +206,12 @@ impl EscalationTracker {
                 }
             }
             Event::Observed(Observation::MessageReceived {
-                message: Message::ConfirmedDown { postmaster_started, .. },
+                from,
+                message: Message::ConfirmedDown { term, postmaster_started, .. },
                 ..
-            }) => self.confirmed_started = Some(*postmaster_started),
+            }) if self.ledger.revision < 3 || self.subject() == Some((*from, *term)) => {
+                self.confirmed_started = Some(*postmaster_started);
+            }
             Event::Decided(Decision::DownConfirmed { postmaster_started, .. }) => {
                 self.confirmed_started = Some(*postmaster_started);
             }
@@ -217,7 +229,16 @@ impl EscalationTracker {
                 Decision::VerdictChanged { .. }
                 | Decision::PrimaryAnnounced(_)
                 | Decision::AnnouncementAdopted(_),
-            ) if self.ledger.verdict != Verdict::Suspect => self.escalation = None,
+            ) if self.ledger.verdict != Verdict::Suspect => {
+                self.escalation = None;
+                if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) =
+                    &record.event
+                    && self.subject() == Some((a.primary, a.term))
+                    && self.ledger.revision >= 3
+                {
+                    self.sign_since = None;
+                }
+            }
             _ => {}
         }
     }
@@ -229,7 +250,7 @@ impl Machine for EscalationTracker {
 
     fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);
-        self.observe_own(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -87,6 +87,9 @@ pub struct Local {
     pub receiver_ran_in: Option<i64>,
     /// The postmaster start that was last seen, also after its end.
     pub last_started: i64,
+    /// Whose PostgreSQL its WAL receiver was last seen to stream from (E3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<MemberId>,
 }
 
 /// A peer, as last heard.
@@ -169,6 +172,10 @@ pub struct Ledger {
     pub resumed: Option<PauseId>,
     /// The line of history of the local data.
     pub lineage: Option<Lineage>,
+    /// The winner that the local PostgreSQL was last attached to by this member: its newer timelines come from
+    /// there (E3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Term>,
     /// The local data was seen to be off the announced history, whatever its timeline's number (E3).
     pub strayed: bool,
     /// The last promotion that was ordered here.
@@ -185,6 +192,9 @@ pub struct Ledger {
     pub peers: Vec<Peer>,
     /// The furthest primary position heard, and in which term.
     pub primary_lsn: Option<(Term, Lsn)>,
+    /// What the local standby last said, also after its end: what may be lost with it (E7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_answer: Option<Answer>,
 }
 
 impl Ledger {
@@ -222,6 +232,7 @@ impl Ledger {
             pause_confirmed: None,
             resumed: None,
             lineage: None,
+            attached: None,
             strayed: false,
             promotion_ordered: None,
             promotion_failed_at: None,
@@ -230,6 +241,7 @@ impl Ledger {
             local: Local::default(),
             peers: vec![Peer::default(); members],
             primary_lsn: None,
+            last_answer: None,
         }
     }
 
@@ -426,25 +438,25 @@ impl Ledger {
     /// # Errors
     /// The first reason why not.
     pub fn ability(&self) -> Ability {
-        if !self.settings.votes(self.me()) {
-            return Err(Refusal::NoVoter);
-        }
-        if !self.registered() {
-            return Err(Refusal::NotRegistered);
-        }
-        if self.log_stalled {
-            return Err(Refusal::LogStalled);
-        }
-        if self.quarantined {
-            return Err(Refusal::Quarantined);
-        }
-        if self.paused.is_some() && !planted(Plant::VotesWhilePaused) {
-            return Err(Refusal::Paused);
-        }
-        if self.silence_left() > Nanos(0) {
-            return Err(Refusal::SilentAfterRestart { left: self.silence_left() });
-        }
-        Ok(())
+        self.ability_but(|_| false)
+    }
+
+    /// As [`Ledger::ability`], some reasons waived: each hides none that comes behind it.
+    ///
+    /// # Errors
+    /// The first reason that is not waived.
+    pub fn ability_but(&self, waived: impl Fn(&Refusal) -> bool) -> Ability {
+        let silent = self.silence_left() > Nanos(0);
+        let reasons = [
+            (!self.settings.votes(self.me()), Refusal::NoVoter),
+            (!self.registered(), Refusal::NotRegistered),
+            (self.log_stalled, Refusal::LogStalled),
+            (self.quarantined, Refusal::Quarantined),
+            (self.paused.is_some() && !planted(Plant::VotesWhilePaused), Refusal::Paused),
+            (silent, Refusal::SilentAfterRestart { left: self.silence_left() }),
+        ];
+        let first = reasons.into_iter().find(|(holds, why)| *holds && !waived(why));
+        first.map_or(Ok(()), |(_, why)| Err(why))
     }
 
     /// Returns the local PostgreSQL's answer, if it is up.
@@ -477,6 +489,13 @@ impl Ledger {
         Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
     }
 
+    /// Returns where the local standby stood when it last answered this process, though nothing of it may run.
+    #[must_use]
+    pub fn last_position(&self) -> Option<Position> {
+        let answer = self.last_answer.filter(|_| !self.diverged())?;
+        Some(Position { lineage: self.lineage_on(answer.timeline)?, lsn: answer.lsn()? })
+    }
+
     /// Returns the frozen position for a term, if it was observed and counts (E2, E4).
     #[must_use]
     pub fn frozen_position(&self, term: Term) -> Option<Position> {
@@ -493,15 +512,84 @@ impl Ledger {
     }
 
     /// E3: the line of history of local data that was seen on a timeline. PostgreSQL may have switched
-    /// to a winner's before the daemon confirmed it; if several winners opened one of that number, or none
-    /// is known to have, it is not known.
+    /// to a winner's before the daemon confirmed it; but a number says which line only of data that came
+    /// from that winner: another member may have been promoted to the same number and never announced.
     fn lineage_on(&self, seen: Option<Timeline>) -> Option<Lineage> {
         let mine = self.lineage?;
         let Some(timeline) = seen.filter(|t| *t > mine.timeline) else { return Some(mine) };
+        let by_number = planted(Plant::TimelineNumberTrusted) || planted(Plant::DivergedFollows);
+        if self.revision >= 3 && !by_number {
+            let attached = self.history.iter().find(|a| Some(a.term) == self.attached);
+            let sends = self.announced().filter(|a| self.sender() == Some(a.primary));
+            let mut sources = attached.into_iter().chain(sends);
+            return sources
+                .find_map(|w| self.line_under(w.lineage, timeline))
+                .filter(|l| l.opened > mine.opened);
+        }
+        // Revision 2 trusted the number, if one winner alone had opened it.
         let mut opened = self.history.iter().map(|a| a.lineage);
         let found = opened.find(|l| l.timeline == timeline && l.opened > mine.opened)?;
         let another = opened.any(|l| l.timeline == timeline && l != found);
         (!another).then_some(found)
+    }
+
+    /// Whom the local WAL receiver streams from, while there is one.
+    #[must_use]
+    pub fn sender(&self) -> Option<MemberId> {
+        self.answer().filter(|a| a.in_recovery && a.receiver).and(self.local.sender)
+    }
+
+    /// Returns the line of a timeline number among a line and those it came off.
+    fn line_under(&self, tip: Lineage, timeline: Timeline) -> Option<Lineage> {
+        let mut line = tip;
+        for winner in self.history.iter().rev() {
+            if line.timeline <= timeline {
+                break;
+            }
+            if winner.lineage == line
+                && let Some((parent, _)) = winner.forked
+            {
+                line = parent;
+            }
+        }
+        (line.timeline == timeline).then_some(line)
+    }
+
+    /// Returns whether the local PostgreSQL streams on the line of this winner, and what it streams is known to
+    /// be that line, whatever its data was before: told to follow it, or set up so by the operator (E3).
+    #[must_use]
+    pub fn streams_line_of(&self, winner: &Announcement) -> bool {
+        let Some(answer) = self.answer().filter(|a| a.in_recovery && a.streaming) else { return false };
+        answer.timeline == Some(winner.lineage.timeline)
+            && (self.sender() == Some(winner.primary)
+                || !self.diverged() && self.lineage_on(answer.timeline) == Some(winner.lineage))
+    }
+
+    /// Returns the line of history of the first primary, unless a later one alone is known.
+    #[must_use]
+    pub fn first_line(&self) -> Option<Lineage> {
+        let first = self.history.first().filter(|a| a.forked.is_none() && a.lineage.opened == a.term)?;
+        Some(first.lineage)
+    }
+
+    /// Returns whether winners are known, but not all of them: neither the first, nor so many that it was dropped.
+    #[must_use]
+    pub fn misses_winners(&self) -> bool {
+        !self.history.is_empty() && self.history.len() < HISTORY_MAX && self.first_line().is_none()
+    }
+
+    /// Returns whether the local data is on a timeline that no promotion under pgfo can have made twice.
+    #[must_use]
+    pub fn before_any_fork(&self) -> bool {
+        let frozen = self.frozen_at().and_then(|f| f.timeline);
+        let seen = self.answer().and_then(|a| a.timeline).max(frozen);
+        seen.zip(self.first_line()).is_some_and(|(seen, first)| seen <= first.timeline)
+    }
+
+    /// Returns where a freeze that stands was observed to have stopped (E2).
+    #[must_use]
+    pub fn frozen_at(&self) -> Option<Frozen> {
+        self.freeze.as_ref()?.outcome.as_ref()?.frozen()
     }
 
     /// E3: the standby was seen on a timeline that nobody announced.
@@ -509,7 +597,7 @@ impl Ledger {
         if self.tenure.is_some() || self.lineage.is_none() {
             return false;
         }
-        let frozen = self.freeze.as_ref().and_then(|f| f.outcome.as_ref()?.frozen()?.timeline);
+        let frozen = self.frozen_at().and_then(|f| f.timeline);
         let seen = self.answer().filter(|a| a.in_recovery).and_then(|a| a.timeline).max(frozen);
         self.lineage_on(seen).is_none()
     }
@@ -640,8 +728,10 @@ impl Ledger {
             return None;
         }
         let newest = self.announced()?;
-        let lsn = self.answer()?.lsn()?;
-        let mine = self.lineage_on(self.answer()?.timeline)?;
+        // What a freeze observed is later than the last probe, and stands still (E2).
+        let frozen = self.frozen_at().filter(|_| self.revision >= 3);
+        let lsn = self.answer()?.lsn().max(frozen.and_then(|f| f.lsn))?;
+        let mine = self.lineage_on(self.answer()?.timeline.max(frozen.and_then(|f| f.timeline)))?;
         if mine == newest.lineage {
             return Some(0);
         }

@@ -23,7 +23,7 @@ pub use planted::Planting;
 pub use planted::{PLANTS_BUILT_IN, Plant, planted};
 pub use promoter::Promoter;
 pub use quorum::{Quorum, kth_largest};
-pub use roles::{CORE_REVISION, Role, role, roles};
+pub use roles::{CORE_REVISION, LedgerRole, Role, role, roles};
 pub use shape::Shape;
 pub(crate) use shape::request;
 pub use states::States;

@@ -68,6 +68,7 @@ plants! {
     FreezeNotObserved, "E2", "A freeze that was ordered counts as observed.";
     ThawsForOldPrimary, "E2", "A frozen standby streams from the old primary again.";
     TimelineIgnored, "E3", "Positions are compared without their line of history.";
+    TimelineNumberTrusted, "E3", "A timeline's number names the winner's line, wherever the WAL came from.";
     DivergedFollows, "E3", "A member whose promotion was never announced counts as one that was not promoted.";
     UnsettledCounts, "E4", "The position of a restarted standby counts before it is settled.";
     ReceiveAlone, "E4", "A position is what was received since the start, whatever was replayed.";
@@ -87,6 +88,7 @@ plants! {
     VotesWhilePaused, "M3", "A paused voter votes.";
     PauseEndsBySilence, "M3", "A pause ends when its primary is out of sight.";
     PauseUnconfirmed, "M3", "A pause that no quorum agreed to keeps the primary from being fenced.";
+    NamedWhilePaused, "M3", "The operator's word ends a pause, whoever may be left of the paused primary.";
     DeadlineActsEarly, "DESIGN 2", "A deadline that fires early, or twice, acts.";
 }
 

@@ -1,12 +1,13 @@
 //! The Voter: what binds this member. Grants (L1 to L5), freeze promises (E2), votes (E6), pauses
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
+mod ballots;
 mod projection;
 
-use crate::core::{BootNanos, Ledger, MemberId, Plant, Term, planted};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
 use crate::events::{
-    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Lineage, Message,
-    Observation, PauseId, Position, Record, Refusal, Roster, Settings, Unelectable, Verdict, VoteAsk,
+    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
+    Observation, PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     /// A vote request that waits for this member's freeze to be observed.
     pending: Option<(MemberId, VoteAsk)>,
     /// A request to freeze that was refused for a reason that may pass at any moment.
@@ -30,6 +31,9 @@ pub struct Voter {
     frozen_in: Option<i64>,
     /// The missing WAL is being streamed (E7): the receiver may run meanwhile.
     catching_up: bool,
+    /// The process before found this log rolled back, and ended before it was given another incarnation (M1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    renewal_owed: bool,
 }
 
 /// A request to freeze.
@@ -41,25 +45,12 @@ struct FreezeAsk {
     roster_number: u32,
 }
 
-/// What a vote request comes to.
-enum Ballot {
-    Grant {
-        own: Option<Position>,
-        loss_bytes: u64,
-    },
-    Refuse(Refusal),
-    /// Freeze first (E2); the vote follows when it is observed.
-    Freeze,
-    /// The freeze is under way.
-    Wait,
-}
-
 impl Voter {
     /// Makes the voter of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            ledger: Ledger::new(settings),
+            ledger: Box::new(Ledger::new(settings)),
             pending: None,
             refused_freeze: None,
             stopping: false,
@@ -67,6 +58,7 @@ impl Voter {
             freezing: false,
             frozen_in: None,
             catching_up: false,
+            renewal_owed: false,
         }
     }
 
@@ -83,7 +75,7 @@ impl Voter {
             return;
         }
         out.push(Event::Decided(match self.refuses_lease(from, ask, announced) {
-            Some(why) => Decision::LeaseRefused { to: from, ask: *ask, why },
+            Some(why) => Decision::LeaseRefused { to: from, ask: Box::new(*ask), why },
             None => Decision::LeaseGranted {
                 to: from,
                 ask: *ask,
@@ -187,11 +179,9 @@ impl Voter {
     ) -> Option<Refusal> {
         let l = &self.ledger;
         let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
-        match l.ability() {
-            Err(Refusal::SilentAfterRestart { .. }) if promised_to_it => {}
-            Err(why) if waived(&why) => {}
-            Err(why) => return Some(why),
-            Ok(()) => {}
+        let silent = |why: &Refusal| matches!(why, Refusal::SilentAfterRestart { .. });
+        if let Err(why) = l.ability_but(|why| promised_to_it && silent(why) || waived(why)) {
+            return Some(why);
         }
         if !l.heard_from(candidate) {
             return Some(Refusal::NotHeardYet);
@@ -222,14 +212,18 @@ impl Voter {
     }
 
     fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
-        // Visibility is a veto of the voter who sees (E1). A freeze needs no vote: a member without one may
-        // stand, and its WAL counts.
-        self.refuses_term(candidate, term, roster_number, |why| matches!(why, Refusal::NoVoter)).or_else(
-            || {
-                let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
-                sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
-            },
-        )
+        // A freeze needs no vote: a member without one may stand, and its WAL counts. What it may have forgotten
+        // bound nobody.
+        let without_vote = !self.ledger.settings.votes(self.ledger.me());
+        let of_votes = |why: &Refusal| {
+            let forgot = matches!(why, Refusal::NotRegistered | Refusal::SilentAfterRestart { .. });
+            without_vote && (forgot || *why == Refusal::NoVoter)
+        };
+        // Visibility is a veto of the voter who sees (E1).
+        self.refuses_term(candidate, term, roster_number, of_votes).or_else(|| {
+            let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
+            sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
+        })
     }
 
     fn freeze_for(&self, to: MemberId, term: Term, nonce: u64, roster_number: u32, out: &mut Vec<Event>) {
@@ -260,6 +254,12 @@ impl Voter {
         let l = &self.ledger;
         let Some(freeze) = l.freeze.as_ref().filter(|_| !self.freezing && !self.catching_up) else { return };
         let Some(answer) = l.answer().filter(|a| a.in_recovery && l.tenure.is_none()) else { return };
+        // It may be attached to a winner of that term or above, and is: by the operator, who set it up anew.
+        let follows = |a: &&crate::events::Announcement| a.term >= freeze.term && a.primary != l.me();
+        let winner = l.announced().filter(|a| l.revision >= 3 && !l.verdict.is_down() && follows(a));
+        if winner.is_some_and(|w| !answer.receiver || l.sender() == Some(w.primary)) {
+            return;
+        }
         let still = freeze.outcome.as_ref().is_some_and(|o| o.frozen().is_some())
             && self.frozen_in == Some(answer.postmaster_started)
             && !answer.receiver;
@@ -306,205 +306,6 @@ impl Voter {
         {
             self.vote(*from, ask, out);
         }
-    }
-
-    // ---- votes ----------------------------------------------------------------------------
-
-    fn vote(&self, from: MemberId, ask: &VoteAsk, out: &mut Vec<Event>) {
-        match self.ballot(from, ask) {
-            Ballot::Grant { own, loss_bytes } => out.push(Event::Decided(Decision::VoteGranted {
-                candidate: from,
-                ask: ask.ask,
-                position: ask.position,
-                own,
-                verdict: self.ledger.verdict,
-                loss_bytes,
-                until: self.promised_until(from, &ask.ask),
-            })),
-            Ballot::Refuse(why) => {
-                out.push(Event::Decided(Decision::VoteRefused { candidate: from, ask: ask.ask, why }));
-            }
-            Ballot::Freeze => out.push(Event::Decided(Decision::FreezePromised {
-                term: ask.ask.term,
-                candidate: from,
-                nonce: ask.ask.process.nonce,
-            })),
-            Ballot::Wait => {}
-        }
-    }
-
-    /// E6.
-    fn ballot(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
-        let l = &self.ledger;
-        if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
-            // The reply was lost: the same vote again, unless the promise went to a later holder since.
-            if l.promise.is_none_or(|p| p.holder == from && p.term == ask.ask.term)
-                || planted(Plant::RepeatedVoteTakesPromise)
-            {
-                return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
-            }
-            return Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from });
-        }
-        let adoption = matches!(ask.kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
-        // E10, S8: the operator vouches for who can't be heard, not against who remembers.
-        let untouched = self.nobody_remembers(ask.kind == CandidacyKind::OperatorAdoption);
-        if adoption && l.before_rosters() && !untouched {
-            return Ballot::Refuse(Refusal::NotRegistered);
-        }
-        // An adoption brings the roster along.
-        let brings_roster = adoption && ask.roster.is_some() && untouched;
-        if !brings_roster && !l.peer_registered(from, &ask.ask.process) {
-            return Ballot::Refuse(Refusal::NotRegistered);
-        }
-        if l.system_id().is_some_and(|id| id != ask.system_id) {
-            return Ballot::Refuse(Refusal::OtherSystem);
-        }
-        // The operator's word ends a pause whose primary can't end it (M3).
-        let by_name = ask.kind == CandidacyKind::OperatorAdoption;
-        let waived = |why: &Refusal| match why {
-            Refusal::NotRegistered => brings_roster,
-            Refusal::Paused => by_name,
-            _ => false,
-        };
-        if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
-            return Ballot::Refuse(why);
-        }
-        match ask.kind {
-            CandidacyKind::FirstAdoption if l.history.is_empty() => {
-                Ballot::Grant { own: None, loss_bytes: 0 }
-            }
-            CandidacyKind::FirstAdoption => Ballot::Refuse(Refusal::HistoryExists),
-            CandidacyKind::OperatorAdoption => self.ballot_for_named(from, ask),
-            CandidacyKind::Incumbent => self.ballot_for_incumbent(from, ask),
-            CandidacyKind::Failover => self.ballot_for_failover(ask),
-        }
-    }
-
-    /// E10: the operator's word replaces the comparison of positions, not the veto of who sees.
-    fn ballot_for_named(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
-        let l = &self.ledger;
-        let other = l.primary().is_some_and(|p| p != from);
-        if other && !l.verdict.is_down() {
-            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
-        }
-        let loss_bytes = match (l.rough_position(), ask.position) {
-            (Some(own), Some(candidate)) => own.lsn.bytes_since(candidate.lsn),
-            _ => 0,
-        };
-        Ballot::Grant { own: l.rough_position(), loss_bytes }
-    }
-
-    /// E9: for the holder of the promise, "verdict down" and "frozen" are waived.
-    fn ballot_for_incumbent(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
-        let l = &self.ledger;
-        let holder = l.promise.is_some_and(|p| p.holder == from) || from == l.me();
-        if l.primary() != Some(from) || !(holder || l.verdict == Verdict::Reachable) {
-            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
-        }
-        match self.newest_lineage() {
-            Some(known) if ask.position.is_none_or(|p| p.lineage < known) => {
-                Ballot::Refuse(Refusal::LineageOlder { known })
-            }
-            _ => Ballot::Grant { own: l.rough_position(), loss_bytes: 0 },
-        }
-    }
-
-    fn ballot_for_failover(&self, ask: &VoteAsk) -> Ballot {
-        let l = &self.ledger;
-        if !l.verdict.is_down() && !planted(Plant::VotesWhileSeeing) {
-            return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
-        }
-        let Some(position) = ask.position else { return Ballot::Refuse(Refusal::Unsettled) };
-        if let Some(known) = self.newest_lineage().filter(|known| position.lineage < *known)
-            && !planted(Plant::TimelineIgnored)
-        {
-            return Ballot::Refuse(Refusal::LineageOlder { known });
-        }
-        if planted(Plant::FreezeLeftOut) {
-            return self.compare(position, ask.accepts_loss, l.rough_position());
-        }
-        if !l.settings.has_postgres() {
-            return Ballot::Grant { own: None, loss_bytes: 0 };
-        }
-        match l.freeze.as_ref().filter(|f| f.term == ask.ask.term) {
-            None => Ballot::Freeze,
-            // This process did not order it yet: the daemon was restarted since the promise.
-            Some(f) if f.outcome.is_none() && !self.freezing => Ballot::Freeze,
-            Some(f) => match &f.outcome {
-                None | Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
-                    self.compare(position, ask.accepts_loss, l.rough_position())
-                }
-                None => Ballot::Wait,
-                Some(FreezeOutcome::NothingRuns) => Ballot::Grant { own: None, loss_bytes: 0 },
-                Some(FreezeOutcome::NotObserved { .. }) => Ballot::Refuse(Refusal::FreezeNotObserved),
-                Some(
-                    FreezeOutcome::Frozen { lsn, settled, system_id }
-                    | FreezeOutcome::FrozenOn { lsn, settled, system_id, .. },
-                ) => {
-                    let foreign = l.system_id().is_some_and(|id| id != *system_id);
-                    match *lsn {
-                        _ if !settled => Ballot::Refuse(Refusal::Unsettled),
-                        // A foreign PostgreSQL holds nothing of this cluster.
-                        _ if foreign => Ballot::Grant { own: None, loss_bytes: 0 },
-                        None => Ballot::Refuse(Refusal::Unsettled),
-                        // E3: its data is off the announced history; nobody may stream it, so it counts for
-                        // nothing.
-                        Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
-                        Some(lsn) => {
-                            // Without a known line of history the bytes alone are compared: never nothing.
-                            let bare = Position { lineage: position.lineage, lsn };
-                            let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
-                            self.compare(position, ask.accepts_loss, Some(own))
-                        }
-                    }
-                }
-            },
-        }
-    }
-
-    /// S8: a log without a roster may be a new one or one that took the place of a lost one: nothing tells
-    /// them apart. So it takes part in an adoption only if every member is heard (or, `vouched`, the operator
-    /// answers for those that are not), could vote and knows of no history: then nobody is left who remembers
-    /// one, nor anybody whom a forgotten promise binds.
-    fn nobody_remembers(&self, vouched: bool) -> bool {
-        let l = &self.ledger;
-        let none = |m| match l.heartbeat(m) {
-            None => vouched,
-            Some(h) => {
-                h.announced.is_none() && h.roster_number == 0 && (h.able.is_ok() || !l.settings.votes(m))
-            }
-        };
-        l.roster.number == 0 && l.history.is_empty() && !l.forgetful && l.settings.others().all(none)
-    }
-
-    /// E6, E7: the candidate's position is at least this member's own.
-    fn compare(&self, candidate: Position, accepts_loss: bool, own: Option<Position>) -> Ballot {
-        let better = |own: &Position| match planted(Plant::TimelineIgnored) {
-            true => own.lsn > candidate.lsn,
-            false => *own > candidate,
-        };
-        let Some(own_position) = own.filter(|p| better(p) && !planted(Plant::PositionNotCompared)) else {
-            return Ballot::Grant { own, loss_bytes: 0 };
-        };
-        let electable = self.ledger.electable();
-        let for_good = matches!(
-            electable,
-            Err(Unelectable::PriorityZero
-                | Unelectable::Manual
-                | Unelectable::PromotionFailed
-                | Unelectable::Diverged)
-        );
-        if accepts_loss && for_good {
-            return Ballot::Grant { own, loss_bytes: own_position.lsn.bytes_since(candidate.lsn) };
-        }
-        Ballot::Refuse(Refusal::PositionBehind { own: own_position, electable: electable.is_ok() })
-    }
-
-    fn newest_lineage(&self) -> Option<Lineage> {
-        self.ledger
-            .announced()
-            .map(|a| a.lineage)
-            .max(self.ledger.lineage.filter(|_| !self.ledger.diverged()))
     }
 
     // ---- pauses and rosters ---------------------------------------------------------------
@@ -595,15 +396,16 @@ impl Voter {
         }
     }
 
-    /// M1: peers remember how far this log was flushed.
+    /// M1: peers remember how far this log was flushed. What was found once is found again until the log has
+    /// another incarnation: under the old one nobody registers it.
     fn look_for_rollback(&self, peer: MemberId, h: &crate::events::Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let Some(mark) = h.heard_flushed.get(usize::from(l.me().0)) else { return };
-        if !l.forgetful
+        let found = !l.forgetful
             && !self.flush_unknown
             && mark.incarnation == l.process.incarnation
-            && mark.seq > l.flushed
-        {
+            && mark.seq > l.flushed;
+        if found || self.renewal_owed {
             out.push(Event::Decided(Decision::RollbackDetected {
                 peer,
                 remembered: mark.seq,
@@ -617,14 +419,15 @@ fn left(until: BootNanos, now: BootNanos) -> crate::core::Nanos {
     crate::core::Nanos(until.nanos_since(now))
 }
 
-impl Machine for Voter {
-    type Event = Event;
-    type Deadline = Deadline;
+impl LedgerRole for Voter {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
 
-    fn evolve(&mut self, record: &Record) {
-        self.ledger.evolve(record);
+    fn evolve_own(&mut self, record: &Record) {
         match &record.event {
-            Event::Observed(Observation::ProcessStarted(_)) => {
+            Event::Observed(Observation::ProcessStarted(start)) => {
+                self.renewal_owed = self.ledger.forgetful && start.log == LogFound::Intact;
                 self.pending = None;
                 self.refused_freeze = None;
                 self.stopping = false;
@@ -641,13 +444,17 @@ impl Machine for Voter {
                 self.freezing = false;
                 self.catching_up = false;
             }
-            Event::Decided(Decision::CatchUpOrdered { .. }) => self.catching_up = true,
+            Event::Decided(Decision::CatchUpOrdered { .. }) => {
+                self.freezing = false;
+                self.catching_up = true;
+            }
             // The hand does one thing after the other: what it begins ends what was under way.
             Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
                 self.freezing = false;
                 self.catching_up = false;
             }
             Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Decided(Decision::RollbackDetected { .. }) => self.renewal_owed = false,
             Event::Decided(Decision::RoleFailed { role, .. }) => {
                 self.flush_unknown |= *role == crate::events::Actor::Voter.number();
             }
@@ -687,6 +494,16 @@ impl Machine for Voter {
             }
             _ => {}
         }
+    }
+}
+
+impl Machine for Voter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

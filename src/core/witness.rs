@@ -1,7 +1,7 @@
 //! The Witness: bears witness of what this member sees. It sends heartbeats, answers pre-votes and
 //! passes on what others missed. Nothing it says binds anybody; it never votes.
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos};
+use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Nanos};
 use crate::events::{
     Announcement, Deadline, Decision, Event, FlushedMark, Heartbeat, Message, Observation, OperatorRequest,
     Record, Refusal, Settings, Testimony, Verdict,
@@ -13,14 +13,14 @@ use std::sync::Arc;
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Witness {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
 }
 
 impl Witness {
     /// Makes the witness of a member without history.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { ledger: Ledger::new(settings) }
+        Self { ledger: Box::new(Ledger::new(settings)) }
     }
 
     /// Returns what this role knows.
@@ -84,6 +84,22 @@ impl Witness {
         }
     }
 
+    /// E3: a member that heard of the newest winner first is not told of those before it. Without them it can't
+    /// tell whether its data is on their line.
+    fn ask_for_history(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if l.revision >= 3 && l.settings.has_postgres() && l.misses_winners() {
+            out.push(Event::Decided(Decision::HistoryRequested));
+        }
+    }
+
+    fn share_history(&self, to: MemberId, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        if !l.misses_winners() && l.told() == l.announced() && !l.history.is_empty() {
+            out.push(Event::Decided(Decision::HistoryShared { to, history: l.history.clone() }));
+        }
+    }
+
     fn hear_heartbeat(&self, from: MemberId, h: &Heartbeat, out: &mut Vec<Event>) {
         let l = &self.ledger;
         if let Some(winner) = &h.announced
@@ -105,37 +121,52 @@ impl Witness {
     }
 }
 
+impl LedgerRole for Witness {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
+
+    fn evolve_own(&mut self, _: &Record) {}
+}
+
 impl Machine for Witness {
     type Event = Event;
     type Deadline = Deadline;
 
     fn evolve(&mut self, record: &Record) {
         self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {
         match &record.event {
             // Who has just come, or come back, need not wait for the next one: a lease may depend on it.
-            Event::Observed(Observation::HeartbeatDue { .. } | Observation::PeerConnected { .. }) => {
+            Event::Observed(
+                seen @ (Observation::HeartbeatDue { .. } | Observation::PeerConnected { .. }),
+            ) => {
                 out.push(self.heartbeat());
+                if matches!(seen, Observation::HeartbeatDue { .. }) {
+                    self.ask_for_history(out);
+                }
             }
             // Others wait for this to reach a quorum.
             Event::Decided(Decision::VerdictChanged { .. } | Decision::PrimaryAnnounced(_)) => {
                 out.push(self.heartbeat());
             }
-            Event::Observed(Observation::OperatorRequested(OperatorRequest::Adopt { member }))
-                if *member != self.ledger.me() =>
-            {
+            Event::Observed(Observation::OperatorRequested(
+                asked @ (OperatorRequest::Adopt { member } | OperatorRequest::AdoptVouched { member }),
+            )) if *member != self.ledger.me() => {
                 let connected = self.ledger.peer(*member).is_some_and(|p| p.connected);
-                out.push(Event::Decided(if connected {
-                    Decision::AdoptionForwarded { to: *member }
-                } else {
-                    Decision::AdoptionRefused { why: Refusal::NotRegistered }
+                out.push(Event::Decided(match asked {
+                    _ if !connected => Decision::AdoptionRefused { why: Refusal::NotRegistered },
+                    OperatorRequest::AdoptVouched { .. } => Decision::VouchForwarded { to: *member },
+                    _ => Decision::AdoptionForwarded { to: *member },
                 }));
             }
             Event::Observed(Observation::MessageReceived { from, message, .. }) => match message {
                 Message::Heartbeat(h) => self.hear_heartbeat(*from, h, out),
                 Message::PrimaryAnnounced(winner) => self.learn(winner, out),
+                Message::HistoryRequested => self.share_history(*from, out),
                 Message::TestimonyRequested { nonce, number, .. } => {
                     out.push(self.testify(*from, *nonce, *number))
                 }

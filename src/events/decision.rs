@@ -61,7 +61,7 @@ pub struct Placement {
     pub electable: Result<(), Unelectable>,
 }
 
-/// A role's conclusion.
+/// A role's conclusion. What is large and rare is boxed: a decision is moved several times, and most are small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Decision {
     // EscalationTracker
@@ -121,7 +121,7 @@ pub enum Decision {
         /// To whom.
         to: MemberId,
         /// The request.
-        ask: LeaseAsk,
+        ask: Box<LeaseAsk>,
         /// Why.
         why: Refusal,
     },
@@ -163,7 +163,7 @@ pub enum Decision {
         /// For whom.
         candidate: MemberId,
         /// The request.
-        ask: LeaseAsk,
+        ask: Box<LeaseAsk>,
         /// The candidate's position.
         position: Option<Position>,
         /// This member's own frozen position.
@@ -180,7 +180,7 @@ pub enum Decision {
         /// For whom.
         candidate: MemberId,
         /// The request.
-        ask: LeaseAsk,
+        ask: Box<LeaseAsk>,
         /// Why.
         why: Refusal,
     },
@@ -432,4 +432,11 @@ pub enum Decision {
     },
     /// Ask every voter to renew the lease of an announced tenure (L5).
     RenewalRequested(LeaseAsk),
+    /// Pass the operator's wish on, with his word that nothing is left of the paused primary (M3).
+    VouchForwarded {
+        /// To whom.
+        to: MemberId,
+    },
+    /// Ask for all winners so far: the first of them is not known here (E3).
+    HistoryRequested,
 }

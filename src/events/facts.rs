@@ -364,6 +364,20 @@ pub enum FreezeOutcome {
         /// The highest timeline that any WAL was received or replayed on.
         timeline: Timeline,
     },
+    /// As [`FreezeOutcome::FrozenOn`], with whether PostgreSQL still knows how far it received: after a crash of a
+    /// backend it does not, though its postmaster lives on (E4).
+    FrozenAt {
+        /// max(received, replayed).
+        lsn: Option<Lsn>,
+        /// Whether a receive position is known.
+        received: bool,
+        /// Whether replay has reached the end of local WAL.
+        settled: bool,
+        /// System identifier.
+        system_id: SystemId,
+        /// The highest timeline that any WAL was received or replayed on.
+        timeline: Timeline,
+    },
 }
 
 /// What a complete freeze tells, in whichever format it was recorded.
@@ -377,6 +391,8 @@ pub struct Frozen {
     pub system_id: SystemId,
     /// The timeline; `None`: recorded before timelines were.
     pub timeline: Option<Timeline>,
+    /// Whether a receive position was known; `None`: recorded before that was.
+    pub received: Option<bool>,
 }
 
 impl FreezeOutcome {
@@ -385,10 +401,13 @@ impl FreezeOutcome {
     pub const fn frozen(&self) -> Option<Frozen> {
         match *self {
             Self::Frozen { lsn, settled, system_id } => {
-                Some(Frozen { lsn, settled, system_id, timeline: None })
+                Some(Frozen { lsn, settled, system_id, timeline: None, received: None })
             }
             Self::FrozenOn { lsn, settled, system_id, timeline } => {
-                Some(Frozen { lsn, settled, system_id, timeline: Some(timeline) })
+                Some(Frozen { lsn, settled, system_id, timeline: Some(timeline), received: None })
+            }
+            Self::FrozenAt { lsn, received, settled, system_id, timeline } => {
+                Some(Frozen { lsn, settled, system_id, timeline: Some(timeline), received: Some(received) })
             }
             Self::NothingRuns | Self::NotObserved { .. } => None,
         }

@@ -99,6 +99,16 @@ pub enum CandidacyKind {
     FirstAdoption,
     /// The operator named a running primary (E10).
     OperatorAdoption,
+    /// The operator named a primary, and vouches that nothing is left of the paused one (M3).
+    OperatorVouched,
+}
+
+impl CandidacyKind {
+    /// Returns whether the operator named the candidate.
+    #[must_use]
+    pub const fn is_by_name(self) -> bool {
+        matches!(self, Self::OperatorAdoption | Self::OperatorVouched)
+    }
 }
 
 /// A candidate's request for a vote.
@@ -118,7 +128,7 @@ pub struct VoteAsk {
     pub accepts_loss: bool,
 }
 
-/// A message between members.
+/// A message between members. What is large and rare is boxed: a message is moved several times, and most are small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// I am here.
@@ -128,7 +138,7 @@ pub enum Message {
     /// Granted; echoes the request.
     LeaseGranted(LeaseAsk),
     /// Refused; echoes the request.
-    LeaseRefused(LeaseAsk, Refusal),
+    LeaseRefused(Box<LeaseAsk>, Refusal),
     /// My tenure of this term is over; the last request was this (L8).
     LeaseReleased {
         /// The term.
@@ -192,7 +202,7 @@ pub enum Message {
     /// A vote, and a grant with it; echoes the request.
     VoteGranted(LeaseAsk),
     /// No vote; echoes the request.
-    VoteRefused(LeaseAsk, Refusal),
+    VoteRefused(Box<LeaseAsk>, Refusal),
     /// You are better placed: stand.
     CandidacyYielded {
         /// The term that was given up.
@@ -236,4 +246,8 @@ pub enum Message {
         /// The highest term voted in.
         voted: Term,
     },
+    /// The operator asks you to stand, and vouches that nothing is left of the paused primary (M3).
+    AdoptionVouched,
+    /// Tell me all winners so far (E3).
+    HistoryRequested,
 }

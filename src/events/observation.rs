@@ -83,6 +83,12 @@ pub enum OperatorRequest {
     },
     /// End this daemon in order (L6).
     Stop,
+    /// As [`Self::Adopt`], within a pause too: the operator has made sure that nothing is left of the paused
+    /// primary, and that it does not come back unsealed (M3).
+    AdoptVouched {
+        /// The member.
+        member: MemberId,
+    },
 }
 
 /// What the guard said (L6).
@@ -239,5 +245,10 @@ pub enum Observation {
         settings: Box<Settings>,
         /// Digest of the effective configuration, hexadecimal.
         configuration_digest: String,
+    },
+    /// The local WAL receiver streams from this member's PostgreSQL; told when it changes (E3).
+    ReceiverSeen {
+        /// The member; `None`: from an address that is no member's.
+        from: Option<MemberId>,
     },
 }

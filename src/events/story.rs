@@ -157,6 +157,7 @@ fn observed_term(observation: &Observation) -> Option<Term> {
         | Observation::DeadlinePassed(_)
         | Observation::ProbeCompleted { .. }
         | Observation::ReceiverEnded
+        | Observation::ReceiverSeen { .. }
         | Observation::PostmasterSeen { .. }
         | Observation::PostmasterGone { .. }
         | Observation::PeerConnected { .. }
@@ -176,9 +177,8 @@ fn heard_term(message: &Message) -> Option<Term> {
         Message::LeaseRequested(ask)
         | Message::RenewalRequested(ask)
         | Message::LeaseGranted(ask)
-        | Message::LeaseRefused(ask, _)
-        | Message::VoteGranted(ask)
-        | Message::VoteRefused(ask, _) => Some(ask.term),
+        | Message::VoteGranted(ask) => Some(ask.term),
+        Message::LeaseRefused(ask, _) | Message::VoteRefused(ask, _) => Some(ask.term),
         Message::LeaseReleased { term, .. }
         | Message::ConfirmedDown { term, .. }
         | Message::FreezeRequested { term, .. }
@@ -197,7 +197,9 @@ fn heard_term(message: &Message) -> Option<Term> {
         | Message::RosterProposed(_)
         | Message::RosterAccepted { .. }
         | Message::RosterAgreed { .. }
-        | Message::AdoptionRequested => None,
+        | Message::AdoptionRequested
+        | Message::AdoptionVouched
+        | Message::HistoryRequested => None,
     }
 }
 
@@ -223,11 +225,11 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         Decision::FenceOrdered { term, .. } => (term.0 > 0).then_some(*term),
         Decision::ElectionAbandoned { term, .. } => *term,
         Decision::LeaseGranted { ask, .. }
-        | Decision::LeaseRefused { ask, .. }
-        | Decision::VoteGranted { ask, .. }
-        | Decision::VoteRefused { ask, .. }
         | Decision::LeaseRequested(ask)
         | Decision::RenewalRequested(ask) => Some(ask.term),
+        Decision::LeaseRefused { ask, .. }
+        | Decision::VoteGranted { ask, .. }
+        | Decision::VoteRefused { ask, .. } => Some(ask.term),
         Decision::VoteRequested(ask) => Some(ask.ask.term),
         Decision::PauseAgreed(pause)
         | Decision::PauseEnded(pause)
@@ -250,6 +252,8 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::ElectionPlanned { .. }
         | Decision::CandidacyWithheld { .. }
         | Decision::AdoptionForwarded { .. }
+        | Decision::VouchForwarded { .. }
+        | Decision::HistoryRequested
         | Decision::RosterShared { .. }
         | Decision::HistoryShared { .. }
         | Decision::AdoptionRefused { .. }

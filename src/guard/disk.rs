@@ -34,7 +34,7 @@ pub(super) enum SealResult {
 /// What a look at the data directory found.
 #[derive(Debug)]
 pub(super) struct Sight {
-    /// Whether the seal is there.
+    /// Whether the seal is there; an error too where there is no PostgreSQL to seal.
     pub(super) sealed: io::Result<bool>,
     /// What `postmaster.pid` names; a single-user server is none.
     pub(super) pid: Option<ProcessId>,
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn asking_for_the_seal_creates_none() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut disk = Disk::start(&DataDir::resolve(dir.path()).unwrap()).unwrap();
         let patience = Duration::from_secs(5);
         disk.look();
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn seals_and_looks() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         std::fs::write(dir.path().join("postmaster.pid"), "4711\n/data\n").unwrap();
         let mut disk = Disk::start(&DataDir::resolve(dir.path()).unwrap()).unwrap();
         disk.look();

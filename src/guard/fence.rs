@@ -69,15 +69,18 @@ pub(super) fn fence(
         pass.quit(by);
     }
     let until = boot_now().plus_nanos(PASS_MAX.0);
-    loop {
+    let clear = loop {
         let clear = pass.kill_until_clear(until);
         // Somebody may have removed the seal, and started a PostgreSQL in between: look again.
         let put_back = pass.seal(SEAL_WAIT_MAX) == Some(Sealed::Created);
-        if !clear || !put_back || boot_now() >= until {
-            break;
+        if !clear || !put_back {
+            break clear;
         }
-    }
-    pass.outcome(started)
+        if boot_now() >= until {
+            break false;
+        }
+    };
+    pass.outcome(started, clear)
 }
 
 /// Half of what is left until the lease ends, less the grace, within the bounds above.
@@ -169,15 +172,17 @@ impl Pass<'_> {
         }
     }
 
-    fn outcome(self, started: BootNanos) -> FenceOutcome {
+    /// `clear`: enough empty scans in a row since the last seal. One empty scan proves nothing (D3).
+    fn outcome(self, started: BootNanos, clear: bool) -> FenceOutcome {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let left = self.last.as_ref().map_or(u32::MAX, |found| count(found.len()));
         let seal = self.seal.unwrap_or_else(|| Err("not tried".into()));
         FenceOutcome {
             sealed: seal.is_ok(),
             seal_error: seal.err().map(super::frame::cut_text),
             killed: count(self.killed.len()),
             scans: self.scans,
-            left: self.last.as_ref().map_or(u32::MAX, |found| count(found.len())),
+            left: if left == 0 && !clear { u32::MAX } else { left },
             uninterruptible: self
                 .last
                 .as_ref()
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn kills_what_does_not_listen_to_sigquit() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut deaf = Command::new("sh")
             .args(["-c", "trap '' QUIT; echo ready; while :; do read x; done"])
             .stdin(std::process::Stdio::piped())
@@ -217,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_postmaster_left_behind_gets_no_grace() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut orphan = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let path = dir.path();
         let by = boot_now().plus_nanos(PASS_MAX.0);
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn past_the_deadline_there_is_no_grace() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let path = dir.path();
         let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_does_not_hold_the_kill() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let mut child = Command::new("sleep").arg("60").current_dir(dir.path()).spawn().unwrap();
         let outcome =
             fence(&DataDir::resolve(dir.path()).unwrap(), Some(boot_now()), Head::Unknown, &mut |_| {
@@ -255,9 +260,43 @@ mod tests {
         child.wait().unwrap();
     }
 
+    /// The pass runs out just as what was left goes, or as the seal is put back: who might have been
+    /// started, or forked, in between was not looked for.
+    #[test]
+    fn a_pass_that_ran_out_claims_no_emptiness() {
+        let dir = seal::stand_in();
+        let dir_data = DataDir::resolve(dir.path()).unwrap();
+        let mut none = |_: Duration| SealResult::Unknown;
+        let mut pass = Pass {
+            dir: &dir_data,
+            sealer: &mut none,
+            killed: Vec::new(),
+            scans: 0,
+            last: Ok(Vec::new()),
+            seal: None,
+        };
+        assert!(!pass.kill_until_clear(boot_now()), "one scan is not enough");
+        assert!(pass.last.as_ref().unwrap().is_empty());
+        let outcome = pass.outcome(boot_now(), false);
+        assert_eq!(outcome.left, u32::MAX);
+
+        let seals = Cell::new(0);
+        let late = fence(&dir_data, None, Head::Unknown, &mut |_| {
+            seals.set(seals.get() + 1);
+            let sealed = seal::seal(dir.path()).unwrap();
+            if seals.get() == 1 {
+                seal::unseal(dir.path()).unwrap();
+            } else {
+                std::thread::sleep(Duration::from_nanos(PASS_MAX.0));
+            }
+            SealResult::Sealed(sealed)
+        });
+        assert!(!late.is_complete(), "{late:?}");
+    }
+
     #[test]
     fn a_seal_removed_meanwhile_is_put_back_and_looked_behind() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = seal::stand_in();
         let (path, seals) = (dir.path(), Cell::new(0));
         let outcome = fence(&DataDir::resolve(path).unwrap(), None, Head::Unknown, &mut |_| {
             seals.set(seals.get() + 1);

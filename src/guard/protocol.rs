@@ -217,7 +217,7 @@ impl fmt::Display for FenceReason {
 /// What one pass of the fence did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceOutcome {
-    /// Whether `standby.signal` is known to be there, flushed.
+    /// Whether `standby.signal` is known to be there, flushed, or there is no PostgreSQL to seal.
     pub sealed: bool,
     /// Why the seal is not known to be there.
     pub seal_error: Option<String>,
@@ -225,7 +225,8 @@ pub struct FenceOutcome {
     pub killed: u32,
     /// Scans of `/proc` made.
     pub scans: u32,
-    /// Processes left at the last scan; `u32::MAX` if it could not be made.
+    /// Processes left at the last scan; `u32::MAX` if it could not be made, or if it found none but too few
+    /// scans in a row were empty.
     pub left: u32,
     /// Those among `left` in uninterruptible sleep: not gone, and deaf to SIGKILL until they wake.
     pub uninterruptible: u32,
@@ -241,6 +242,15 @@ impl FenceOutcome {
     pub const fn is_complete(&self) -> bool {
         self.sealed && self.left == 0
     }
+
+    /// Returns what is known of the processes left, in words.
+    #[must_use]
+    pub fn describe_left(&self) -> String {
+        match self.left {
+            u32::MAX => "whether processes are left is unknown".to_owned(),
+            left => format!("{left} processes left"),
+        }
+    }
 }
 
 /// How things are.
@@ -250,7 +260,8 @@ pub struct Status {
     pub state: GuardState,
     /// The postmaster it watches.
     pub postmaster: Option<Postmaster>,
-    /// Whether `standby.signal` was there at the last look; none before the first, or if it failed.
+    /// Whether `standby.signal` was there at the last look; none before the first, if it failed, or if there
+    /// was no PostgreSQL to seal.
     pub sealed: Option<bool>,
     /// Highest term fenced or released since the guard started; 0 for none.
     pub ended: Term,

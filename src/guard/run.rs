@@ -378,8 +378,8 @@ fn describe(notice: &Notice) -> String {
             )
         }
         Notice::Fenced { outcome } => format!(
-            "fence NOT complete, trying again: {} left ({} in uninterruptible sleep), {}",
-            outcome.left,
+            "fence NOT complete, trying again: {} ({} in uninterruptible sleep), {}",
+            outcome.describe_left(),
             outcome.uninterruptible,
             outcome.seal_error.as_deref().unwrap_or("sealed"),
         ),

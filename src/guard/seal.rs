@@ -10,6 +10,10 @@ use std::path::Path;
 /// Name of the seal within the data directory.
 pub const SEAL_FILE: &str = "standby.signal";
 
+/// Without this file a postmaster refuses to start: "is not a valid data directory" (PostgreSQL's
+/// `ValidatePgVersion`).
+const VERSION_FILE: &str = "PG_VERSION";
+
 /// What sealing found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
@@ -17,6 +21,9 @@ pub enum Sealed {
     Created,
     /// It was there already; flushed again.
     Already,
+    /// The directory holds no PostgreSQL that could be started, so there is nothing to seal: it is left
+    /// as empty as whoever makes a base backup there needs it.
+    Nothing,
 }
 
 /// Creates and flushes the seal, and flushes the directory's entry for it. Repeating it is harmless.
@@ -25,6 +32,9 @@ pub enum Sealed {
 /// When any step fails: the seal may or may not be there, and may not survive a power cut.
 pub fn seal(data_dir: &Path) -> io::Result<Sealed> {
     let dir = open_dir(data_dir)?;
+    if !is_there(&dir, VERSION_FILE)? {
+        return Ok(Sealed::Nothing);
+    }
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let (file, sealed) =
@@ -57,9 +67,20 @@ fn give_to_owner_of(dir: &OwnedFd, file: &OwnedFd) -> io::Result<()> {
 /// Returns whether the seal is there.
 ///
 /// # Errors
-/// When the directory cannot be looked at: unknown then, not unsealed.
+/// When the directory cannot be looked at, or holds no PostgreSQL: unknown then, not unsealed.
 pub fn is_sealed(data_dir: &Path) -> io::Result<bool> {
-    match rustix::fs::statat(open_dir(data_dir)?, SEAL_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+    let dir = open_dir(data_dir)?;
+    if is_there(&dir, SEAL_FILE)? {
+        return Ok(true);
+    }
+    if is_there(&dir, VERSION_FILE)? {
+        return Ok(false);
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "it holds no PostgreSQL: there is no PG_VERSION in it"))
+}
+
+fn is_there(dir: &OwnedFd, name: &str) -> io::Result<bool> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
         Err(e) => Err(e.into()),
@@ -87,13 +108,29 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// Makes a directory that passes for a PostgreSQL's.
+#[cfg(test)]
+pub(super) fn stand_in() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(VERSION_FILE), "15\n").unwrap();
+    dir
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn seals_once_and_unseals_once() {
+    fn what_holds_no_postgresql_is_left_empty() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(seal(dir.path()).unwrap(), Sealed::Nothing);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(is_sealed(dir.path()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn seals_once_and_unseals_once() {
+        let dir = stand_in();
         assert!(!is_sealed(dir.path()).unwrap());
         assert_eq!(seal(dir.path()).unwrap(), Sealed::Created);
         assert_eq!(seal(dir.path()).unwrap(), Sealed::Already);
@@ -114,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_seal_that_cannot_be_opened_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = stand_in();
         std::fs::create_dir(dir.path().join(SEAL_FILE)).unwrap();
         assert!(seal(dir.path()).is_err());
     }

@@ -12,6 +12,9 @@ use pgfo_replay::{BootNanos, Seq, WallNanos};
 /// The layout of the state; bumped with each change of a field of a role or of the ledger. A release
 /// that bumps it keeps a way to read the layout before, because a log that lost its oldest records
 /// has no other beginning.
+///
+/// A new field that is left out while it has its default needs no bump: what was written before it was
+/// known is read, and written again, as it was.
 pub const LAYOUT: u16 = 1;
 
 /// The record up to which a state is folded.

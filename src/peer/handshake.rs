@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 /// Version of the handshake and of the messages after it. Members of different versions refuse
 /// each other by name, instead of misreading each other.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// First bytes of each hello, before its protocol version: what does not start so is no pgfo.
 pub const MAGIC: [u8; 4] = *b"pgfo";

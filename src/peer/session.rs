@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Messages that wait for a connected peer. Members exchange a few messages a second; a queue of
 /// this length means that the peer takes nothing, and old messages are of no use to it.
@@ -24,6 +24,11 @@ pub(crate) const QUEUE_MESSAGES_MAX: usize = 64;
 /// A sign of life is sent after this share of the idle timeout without a message. Members speak at
 /// every heartbeat, a third of it: a sign of life sent as often would only run beside them.
 const ALIVE_SHARE: u32 = 2;
+
+/// A message that arrives is answered by a sign of life if nothing was sent for this share of the idle
+/// timeout: of two connections between two members each carries one direction only, and a heart that beats
+/// anyway needs no timer of its own.
+const ANSWER_SHARE: u32 = 4;
 
 /// Who opened the connection. Of each direction the newest one counts, so that two members that
 /// dial each other at one moment never close each other's connections.
@@ -78,9 +83,10 @@ pub(crate) async fn run<M: DeserializeOwned + Send + 'static>(
         return;
     }
     let (reader, writer) = tokio::io::split(session.stream);
+    let heard = Notify::new();
     let why = tokio::select! {
-        why = read_all(reader, key, hub, idle) => why,
-        why = write_all(writer, queue, idle) => why,
+        why = read_all(reader, key, hub, idle, &heard) => why,
+        why = write_all(writer, queue, idle, &heard) => why,
         () = hub.closed() => return,
     };
     // The hub is gone only when the link stops, and then nobody listens.
@@ -92,6 +98,7 @@ async fn read_all<M: DeserializeOwned>(
     key: SessionKey,
     hub: &mpsc::Sender<HubMessage<M>>,
     idle: Duration,
+    heard: &Notify,
 ) -> DisconnectReason {
     let mut reader = BufReader::new(reader);
     let mut body = Vec::new();
@@ -105,6 +112,7 @@ async fn read_all<M: DeserializeOwned>(
             Err(e) => return DisconnectReason::Frame(e),
             Ok(Inbound::Alive) => {}
             Ok(Inbound::Message(message)) => {
+                heard.notify_one();
                 if hub.send(HubMessage::Received { key, message }).await.is_err() {
                     return DisconnectReason::Replaced;
                 }
@@ -117,13 +125,21 @@ async fn write_all(
     mut writer: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Vec<u8>>,
     idle: Duration,
+    heard: &Notify,
 ) -> DisconnectReason {
     let alive = match frame::encode(&Outbound::<()>::Alive, FRAME_BYTES_MAX) {
         Ok(alive) => alive,
         Err(e) => return DisconnectReason::Frame(e),
     };
+    let mut written = Instant::now();
     loop {
-        let frame = match timeout(idle / ALIVE_SHARE, queue.recv()).await {
+        let next = async {
+            tokio::select! {
+                frame = queue.recv() => frame,
+                () = heard_after(heard, written + idle / ANSWER_SHARE) => Some(alive.clone()),
+            }
+        };
+        let frame = match timeout_at(written + idle / ALIVE_SHARE, next).await {
             Ok(Some(frame)) => frame,
             Ok(None) => {
                 // A farewell is a courtesy: the connection ends, whether it arrives or not.
@@ -139,7 +155,17 @@ async fn write_all(
         match timeout(idle, write).await {
             Err(_) => return DisconnectReason::WriteTimeout(idle),
             Ok(Err(e)) => return FrameError::io(&e).into(),
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => written = Instant::now(),
+        }
+    }
+}
+
+/// Waits for a message that is heard at `from` or later.
+async fn heard_after(heard: &Notify, from: Instant) {
+    loop {
+        heard.notified().await;
+        if Instant::now() >= from {
+            return;
         }
     }
 }

@@ -354,3 +354,17 @@ pub fn failover() -> Cluster {
     cluster.heartbeat(NODE3);
     cluster
 }
+
+/// Compares a text with the golden one of that name; `UPDATE_GOLDEN=1` writes it anew.
+#[track_caller]
+pub fn assert_golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    for (number, (old, new)) in golden.lines().zip(text.lines()).enumerate() {
+        assert_eq!(old, new, "{name}, line {}; UPDATE_GOLDEN=1 writes it anew", number + 1);
+    }
+    assert_eq!(golden.lines().count(), text.lines().count(), "{name}; UPDATE_GOLDEN=1 writes it anew");
+}

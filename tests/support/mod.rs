@@ -160,16 +160,18 @@ pub(crate) fn rebuild(node: &Node, primary: &Node) {
         node.stop_postgres(pgfo::demo::StopMode::Immediate).unwrap();
     }
     let data = node.data_directory().unwrap();
-    for entry in std::fs::read_dir(data).unwrap() {
-        let path = entry.unwrap().path();
-        let removed = if path.is_dir() && !path.is_symlink() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        removed.unwrap();
-    }
+    // A guard that fenced here puts its seal back until `PG_VERSION` is gone; from then on it waits.
+    while remove_entries(data) > 0 {}
     node.base_backup_from(primary).unwrap();
+}
+
+fn remove_entries(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let remove = |path: std::path::PathBuf| {
+        let is_dir = path.is_dir() && !path.is_symlink();
+        if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+    };
+    entries.map(remove).count()
 }
 
 /// Runs `pgfo` as the member's user and returns its exit code and all it printed.

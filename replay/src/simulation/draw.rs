@@ -28,11 +28,27 @@ impl Draws {
     /// Returns the draw of these keys; the domain says what it is for.
     #[must_use]
     pub fn draw(&self, domain: impl Into<u64>, keys: &[u64]) -> Draw {
-        let mut z = mix(self.seed ^ domain.into().wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        for key in keys {
-            z = mix(z.wrapping_add(*key).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (z >> 7));
-        }
-        Draw(z)
+        Draw(self.keyed(domain, keys).0)
+    }
+
+    /// Returns the draws that begin with these keys, to draw many of them.
+    #[must_use]
+    pub fn keyed(&self, domain: impl Into<u64>, keys: &[u64]) -> Keyed {
+        let first = Keyed(mix(self.seed ^ domain.into().wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        keys.iter().fold(first, |keyed, key| Keyed(keyed.draw(*key).0))
+    }
+}
+
+/// All draws whose first keys are the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keyed(u64);
+
+impl Keyed {
+    /// Returns the draw of one key more.
+    #[must_use]
+    #[inline]
+    pub const fn draw(self, key: u64) -> Draw {
+        Draw(mix(self.0.wrapping_add(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (self.0 >> 7)))
     }
 }
 
@@ -79,6 +95,7 @@ mod tests {
         assert_ne!(draws.draw(1_u64, &[1, 2, 3]), draws.draw(1_u64, &[1, 3, 2]));
         assert_ne!(draws.draw(1_u64, &[1, 2, 3]), draws.draw(2_u64, &[1, 2, 3]));
         assert_ne!(draws.draw(1_u64, &[1]), Draws::new(8).draw(1_u64, &[1]));
+        assert_eq!(draws.draw(1_u64, &[1, 2, 3]), draws.keyed(1_u64, &[1, 2]).draw(3));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod shrink;
 mod time;
 mod trace;
 
-pub use draw::{Draw, Draws};
+pub use draw::{Draw, Draws, Keyed};
 pub use queue::Queue;
 pub use shrink::{Shrunk, shrink};
 pub use time::{HostClock, SimNanos};

@@ -3,48 +3,63 @@
 use super::time::SimNanos;
 use crate::stamp::Nanos;
 
-/// Bits of a key that name the slot.
-const SLOT_BITS: u32 = 20;
-/// Bits of a key that number the insertion.
-const TIE_BITS: u32 = 64 - SLOT_BITS;
+/// A bucket of the wheel is 2^20 ns, about a millisecond, wide: few events share one.
+const BUCKET_BITS: u32 = 20;
+/// Buckets: what is due within two seconds is in the wheel.
+const BUCKETS: usize = 1 << 11;
+const WORDS: usize = BUCKETS / 64;
+/// No slot.
+const NONE: u32 = u32::MAX;
 
-/// Time, insertion, slot, from the highest bit to the lowest: one number, compared at once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(u128);
-
-impl Key {
-    /// # Panics
-    /// When more events wait, or were ever added, than a key can tell apart.
-    fn new(at: SimNanos, tie: u64, slot: usize) -> Self {
-        assert!(tie >> TIE_BITS == 0 && slot >> SLOT_BITS == 0, "the simulation's queue is full");
-        Self(u128::from(at.0) << 64 | u128::from(tie << SLOT_BITS | slot as u64))
-    }
-
-    const fn at(self) -> SimNanos {
-        SimNanos((self.0 >> 64) as u64)
-    }
-
-    const fn slot(self) -> usize {
-        (self.0 as u64 & ((1 << SLOT_BITS) - 1)) as usize
-    }
+/// An event and its place in the order; a free slot has none.
+struct Slot<E> {
+    at: SimNanos,
+    tie: u64,
+    /// The next one of the same bucket, or the next free one.
+    next: u32,
+    event: Option<E>,
 }
 
 /// The queue of a simulation's events.
 ///
-/// A sorted list of small keys, the next one at its end: what a simulation adds is mostly due soon, so few keys
-/// move. The events themselves stay where they were put until they are due.
+/// Most of what a simulation adds is due soon: that goes into a wheel of buckets, each a short list, and a bit says
+/// which bucket has any. What is due later is a sorted list, the next one at its end. The events themselves stay in
+/// their slots until they are due.
 pub struct Queue<E> {
-    keys: Vec<Key>,
-    slots: Vec<Option<E>>,
-    free: Vec<usize>,
+    slots: Vec<Slot<E>>,
+    free: u32,
+    /// The first slot of each bucket.
+    buckets: Vec<u32>,
+    /// Which buckets have any.
+    bits: [u64; WORDS],
+    later: Vec<(SimNanos, u64, u32)>,
+    waiting: usize,
     ties: u64,
     now: SimNanos,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { keys: Vec::new(), slots: Vec::new(), free: Vec::new(), ties: 0, now: SimNanos(0) }
+        Self {
+            slots: Vec::new(),
+            free: NONE,
+            buckets: vec![NONE; BUCKETS],
+            bits: [0; WORDS],
+            later: Vec::new(),
+            waiting: 0,
+            ties: 0,
+            now: SimNanos(0),
+        }
     }
+}
+
+/// Returns the number of the bucket of an instant, counted from the beginning of time.
+const fn turn(at: SimNanos) -> u64 {
+    at.0 >> BUCKET_BITS
+}
+
+const fn bucket(at: SimNanos) -> usize {
+    turn(at) as usize & (BUCKETS - 1)
 }
 
 impl<E> Queue<E> {
@@ -55,49 +70,139 @@ impl<E> Queue<E> {
     }
 
     /// Adds an event at an instant; the past counts as now.
+    #[inline(always)]
     pub fn at(&mut self, at: SimNanos, event: E) {
-        self.ties += 1;
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = Some(event);
-                slot
-            }
-            None => {
-                self.slots.push(Some(event));
-                self.slots.len() - 1
-            }
-        };
-        let key = Key::new(at.max(self.now), self.ties, slot);
-        let later = self.keys.partition_point(|other| *other > key);
-        self.keys.insert(later, key);
+        let slot = self.place(at.max(self.now));
+        self.slots[slot as usize].event = Some(event);
     }
 
     /// Adds an event after a length of time.
+    #[inline(always)]
     pub fn after(&mut self, length: Nanos, event: E) {
         self.at(self.now.plus(length), event);
     }
 
+    /// Makes a place for an event that is due then.
+    ///
+    /// # Panics
+    /// When more events wait than can be numbered.
+    fn place(&mut self, at: SimNanos) -> u32 {
+        self.ties += 1;
+        self.waiting += 1;
+        let tie = self.ties;
+        let slot = match self.free {
+            NONE => {
+                self.slots.push(Slot { at, tie, next: NONE, event: None });
+                let slot = u32::try_from(self.slots.len() - 1).unwrap_or(NONE);
+                assert!(slot != NONE, "the simulation's queue is full");
+                slot
+            }
+            slot => {
+                let free = &mut self.slots[slot as usize];
+                self.free = free.next;
+                (free.at, free.tie) = (at, tie);
+                slot
+            }
+        };
+        if turn(at) - turn(self.now) < BUCKETS as u64 {
+            let bucket = bucket(at);
+            self.slots[slot as usize].next = self.buckets[bucket];
+            self.buckets[bucket] = slot;
+            self.bits[bucket / 64] |= 1 << (bucket % 64);
+        } else {
+            let after = self.later.partition_point(|(a, t, _)| (*a, *t) > (at, tie));
+            self.later.insert(after, (at, tie, slot));
+        }
+        slot
+    }
+
+    /// Returns the first bucket, from that of the time on, that has any.
+    fn first_bucket(&self) -> Option<usize> {
+        let from = bucket(self.now);
+        let word = from / 64;
+        let rest = self.bits[word] & (u64::MAX << (from % 64));
+        if rest != 0 {
+            return Some(word * 64 + rest.trailing_zeros() as usize);
+        }
+        // Once around: what is left of the first word is the last to come.
+        (1..=WORDS)
+            .map(|n| (word + n) % WORDS)
+            .find(|w| self.bits[*w] != 0)
+            .map(|w| w * 64 + self.bits[w].trailing_zeros() as usize)
+    }
+
     /// Takes the next event and moves the time; `None` when it lies beyond `end`.
     pub fn next(&mut self, end: SimNanos) -> Option<E> {
-        let Some(key) = self.keys.pop_if(|key| key.at() <= end) else {
-            self.now = self.now.max(end);
-            return None;
+        let soon = self.first_bucket().map(|bucket| self.first_of(bucket));
+        let later = self.later.last().copied();
+        let slot = match (soon, later) {
+            (Some((at, tie, slot, before, bucket)), later)
+                if later.is_none_or(|l| (at, tie) < (l.0, l.1)) =>
+            {
+                if at > end {
+                    return self.rest_until(end);
+                }
+                let next = self.slots[slot as usize].next;
+                match before {
+                    NONE => self.buckets[bucket] = next,
+                    before => self.slots[before as usize].next = next,
+                }
+                if self.buckets[bucket] == NONE {
+                    self.bits[bucket / 64] &= !(1 << (bucket % 64));
+                }
+                slot
+            }
+            (_, Some((at, _, slot))) => {
+                if at > end {
+                    return self.rest_until(end);
+                }
+                self.later.pop();
+                slot
+            }
+            (_, None) => return self.rest_until(end),
         };
-        self.now = key.at();
-        self.free.push(key.slot());
-        self.slots[key.slot()].take()
+        self.waiting -= 1;
+        let taken = &mut self.slots[slot as usize];
+        self.now = taken.at;
+        taken.next = self.free;
+        self.free = slot;
+        taken.event.take()
+    }
+
+    /// Returns the first event of a bucket that has any: when, which, its slot, the slot before it in the list, the
+    /// bucket.
+    fn first_of(&self, bucket: usize) -> (SimNanos, u64, u32, u32, usize) {
+        let mut slot = self.buckets[bucket];
+        let first = &self.slots[slot as usize];
+        let mut best = (first.at, first.tie, slot, NONE, bucket);
+        let mut next = first.next;
+        while next != NONE {
+            let other = &self.slots[next as usize];
+            if (other.at, other.tie) < (best.0, best.1) {
+                best = (other.at, other.tie, next, slot, bucket);
+            }
+            (slot, next) = (next, other.next);
+        }
+        best
+    }
+
+    fn rest_until(&mut self, end: SimNanos) -> Option<E> {
+        self.now = self.now.max(end);
+        None
     }
 
     /// Returns how many events wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.keys.len()
+        self.waiting
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulation::Draws;
+    use std::collections::BTreeMap;
 
     #[test]
     fn events_come_by_time_and_then_in_the_order_of_insertion() {
@@ -115,5 +220,34 @@ mod tests {
         }
         assert_eq!(came, [(10, 'a'), (10, 'b'), (10, 'p'), (20, 'c'), (20, 'd')]);
         assert_eq!((queue.now(), queue.waiting()), (SimNanos(50), 1));
+    }
+
+    #[test]
+    fn near_and_far_come_in_one_order() {
+        let (draws, mut queue, mut sorted) = (Draws::new(3), Queue::default(), BTreeMap::new());
+        let mut added = 0;
+        for round in 0..20_000_u64 {
+            for n in 0..draws.draw(1_u64, &[round]).below(4) {
+                // At once, within a bucket, within the wheel, at its edge, far beyond it.
+                let draw = draws.draw(2_u64, &[round, n]);
+                let edge = (BUCKETS as u64) << BUCKET_BITS;
+                let bounds = [1, 1 << BUCKET_BITS, edge, edge + (2 << BUCKET_BITS), 9 * edge];
+                let length = draw.again().below(bounds[draw.below(5) as usize]);
+                let at = queue.now().0 + if draw.again().again().happens(100) { edge } else { length };
+                queue.at(SimNanos(at), added);
+                sorted.insert((at, added), added);
+                added += 1;
+            }
+            // Sometimes the time moves on without an event.
+            let end = SimNanos(queue.now().0 + draws.draw(3_u64, &[round]).below(1 << 27));
+            let due = sorted.first_key_value().filter(|((at, _), _)| *at <= end.0).map(|(key, _)| *key);
+            assert_eq!(queue.next(end), due.map(|(_, event)| event), "round {round}");
+            assert_eq!(queue.now().0, due.map_or(end.0, |(at, _)| at));
+            if let Some(key) = due {
+                sorted.remove(&key);
+            }
+            assert_eq!(queue.waiting(), sorted.len());
+        }
+        assert!(added > 20_000);
     }
 }

@@ -152,23 +152,71 @@ fn idle_cluster(idle: &Idle) {
 
 fn simulator(s: &Simulator) {
     let rate = |name: &str, rate: f64, aim: f64| {
-        anstream::println!("{name:<52}{rate:>12.0}   at least {aim:.0}: {}", word(rate >= aim));
+        anstream::println!("{name:<56}{rate:>10.0}   at least {aim:.0}: {}", word(rate >= aim));
     };
-    anstream::println!("simulator, a second of one core");
-    rate("simulated seconds, clusters drawn by swarm", s.simulated_a_second, s.simulated_min);
-    rate("simulated seconds, three members", s.drill_simulated_a_second, s.simulated_min);
-    rate("failovers, three members", s.failovers_a_second, s.failovers_min);
+    anstream::println!("simulator, a second of one core (its own CPU time)");
+    rate(
+        "simulated s, swarm: 2 to 7 members, every kind of fault",
+        s.swarm.simulated_a_second(),
+        s.simulated_min,
+    );
+    rate(
+        "simulated s, 3 members at default settings, no fault",
+        s.calm.simulated_a_second(),
+        s.simulated_min,
+    );
+    rate(
+        "failovers, 3 members, the primary killed again and again",
+        s.drill.failovers_a_second(),
+        s.failovers_min,
+    );
+    for (name, a) in [("swarm", &s.swarm), ("no fault", &s.calm), ("primary killed", &s.drill)] {
+        anstream::println!(
+            "  {name}: {} runs, {:.0} simulated s, {} failovers, {} observations of {:.0} ns; {}",
+            a.runs,
+            a.simulated_s,
+            a.failovers,
+            a.observations,
+            a.core_s * 1e9 / a.observations as f64,
+            if a.broken.is_empty() {
+                "all held".to_owned()
+            } else {
+                format!("BROKE: {}", a.broken.join(", "))
+            }
+        );
+    }
+    let all = s.campaign_of_10_000_s;
+    let extrapolated = if s.seeds == 10_000 { "" } else { ", extrapolated" };
     anstream::println!(
-        "{} seeds of {} minutes, each twice, on {} cores: {:.1} s; 10,000 would take {:.0} s (at most {:.0}: {})\n{}",
+        "{} seeds of {} minutes, each twice, on {} cores: {:.1} s by the clock, {:.1} s of each core; 10,000: {all:.0} s{extrapolated} (at most {:.0}: {})",
         s.seeds,
         s.minutes,
         s.threads,
         s.campaign_s,
-        s.campaign_of_10_000_s,
+        s.campaign_core_s,
         s.campaign_max_s,
-        word(s.campaign_of_10_000_s <= s.campaign_max_s),
-        if s.held { "every run held, and repeated itself" } else { "a run BROKE: see pgfo simulate" }
+        word(all <= s.campaign_max_s)
     );
+    match &s.wrong[..] {
+        [] => anstream::println!("  every seed held, and repeated itself"),
+        wrong => anstream::println!(
+            "  {} seeds BROKE: {wrong:?}: pgfo simulate --seed N --minutes {}",
+            wrong.len(),
+            s.minutes
+        ),
+    }
+    match &s.shrinking {
+        None => anstream::println!("nothing to shrink: build with `--features planted-bugs` to plant a bug"),
+        Some(k) => anstream::println!(
+            "shrunk, {}{}: {} of {} faults are left after {:.1} s (at most 12 in 30 s: {})",
+            k.name,
+            k.planted.map_or(String::new(), |plant| format!(" with {plant} planted")),
+            k.faults_after,
+            k.faults_before,
+            k.took_s,
+            word(k.reached)
+        ),
+    }
 }
 
 fn log(l: &Log) {

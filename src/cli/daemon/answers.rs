@@ -47,7 +47,13 @@ pub(super) async fn answer(
                 end(reply, ledger(&sequencer).await.map(|l| status::status(&l, &config)));
             }
             Request::MayStart => end(reply, ledger(&sequencer).await.map(|l| may_start(&l))),
-            Request::Adopt { name } => end(reply, adopt(&name, &config, &daemon).await),
+            Request::Adopt { name, vouched } => {
+                let answer = match ledger(&sequencer).await {
+                    Ok(ledger) => adopt(&name, vouched, &ledger, &config, &daemon).await,
+                    Err(why) => Err(why),
+                };
+                end(reply, answer);
+            }
             Request::Export { from, to } => {
                 let Ok(log) = sequencer.send(GetLog).await else { continue };
                 // The handler of a long export waits when its client is slow: on a thread of its own.
@@ -116,7 +122,13 @@ fn may_start(ledger: &Ledger) -> serde_json::Value {
     json!({ "unsealed": allowed, "why": why })
 }
 
-async fn adopt(name: &str, config: &Config, daemon: &Observer) -> Result<serde_json::Value, ControlError> {
+async fn adopt(
+    name: &str,
+    vouched: bool,
+    ledger: &Ledger,
+    config: &Config,
+    daemon: &Observer,
+) -> Result<serde_json::Value, ControlError> {
     let Some(member) = config.membership.id_of(name) else {
         let names = config.membership.members().iter().map(|m| m.name.as_str());
         let remedy = match closest(name, names) {
@@ -125,6 +137,19 @@ async fn adopt(name: &str, config: &Config, daemon: &Observer) -> Result<serde_j
         };
         return Err(ControlError::new("unknown-member", format!("there is no member {name}"), remedy));
     };
-    daemon.tell(Observation::OperatorRequested(OperatorRequest::Adopt { member })).await;
+    if let Some(pause) = ledger.paused.filter(|_| !vouched) {
+        let paused = ledger.settings.name(pause.primary);
+        return Err(ControlError::new(
+            "paused",
+            format!("the cluster is paused while the daemon of its primary {paused} is away"),
+            format!(
+                "start the daemon of {paused}; if that is not possible, make sure that no process of its \
+                 PostgreSQL is left and that none will start, and say so with --paused-primary-is-gone"
+            ),
+        ));
+    }
+    let asked =
+        if vouched { OperatorRequest::AdoptVouched { member } } else { OperatorRequest::Adopt { member } };
+    daemon.tell(Observation::OperatorRequested(asked)).await;
     Ok(json!({ "asked": name }))
 }

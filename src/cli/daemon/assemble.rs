@@ -145,7 +145,7 @@ pub(super) async fn serve(
     let (interval_in, interval) = watch::channel(config.heartbeat.interval);
     let ticking = Observer::new(Actor::Clock, sequencer.clone().recipient());
     actix::spawn(clock_hand.run(ticking.clone()));
-    actix::spawn(beat(interval, log.clone(), ticking));
+    actix::spawn(beat(interval, log.clone(), ticking, prober.clone()));
     let names = config.membership.members().iter().map(|m| m.name.clone()).collect();
     let heard = Observer::new(Actor::PeerLink, sequencer.clone().recipient());
     actix::spawn(listen_to_peers(peer_events, heard, logger.clone(), names));

@@ -7,11 +7,10 @@ use slog::{Logger, crit, info, warn};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 /// A disk that has not come back for so long hangs: no flush that works takes a second.
 const HUNG_AFTER: Duration = Duration::from_secs(3);
-/// How often that is looked at.
+/// How often a hung one is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why the log can't be written now, for one reason or both.
@@ -49,9 +48,8 @@ pub(super) async fn watch_the_disk(
     logger: Logger,
 ) {
     let mut disk = Disk::default();
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let look = next_look(log.busy_for());
         let told = tokio::select! {
             condition = conditions.recv() => match condition {
                 None => return,
@@ -62,7 +60,7 @@ pub(super) async fn watch_the_disk(
                     None
                 }
             },
-            _ = looks.tick() => {
+            () = tokio::time::sleep(look) => {
                 let hung = log.busy_for() >= HUNG_AFTER;
                 disk.change(|d| d.hung = hung)
             }
@@ -79,9 +77,25 @@ pub(super) async fn watch_the_disk(
     }
 }
 
+/// The first instant at which what is under way, or begins now, can be a hang.
+fn next_look(busy: Duration) -> Duration {
+    match HUNG_AFTER.saturating_sub(busy) {
+        Duration::ZERO => LOOK_INTERVAL,
+        left => left,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_looks_when_a_hang_can_first_be_told() {
+        assert_eq!(next_look(Duration::ZERO), HUNG_AFTER);
+        assert_eq!(next_look(Duration::from_secs(1)) + Duration::from_secs(1), HUNG_AFTER);
+        assert_eq!(next_look(HUNG_AFTER), LOOK_INTERVAL);
+        assert_eq!(next_look(HUNG_AFTER * 2), LOOK_INTERVAL);
+    }
 
     #[test]
     fn a_hung_disk_is_told_like_a_full_one_and_recovery_once_both_are_over() {

@@ -214,7 +214,8 @@ fn opens(kept: &Kept) -> bool {
     match kept.deed.what {
         What::Sign | What::HeldDown(_) | What::Expired | What::FollowRefused { .. } => true,
         What::Fence(_) => true,
-        What::Stood(CandidacyKind::Failover | CandidacyKind::OperatorAdoption) | What::Asked => true,
+        What::Stood(CandidacyKind::Failover) | What::Asked => true,
+        What::Stood(kind) if kind.is_by_name() => true,
         What::Lost(_) | What::Started => false,
         What::PostmasterSeen { sealed } => sealed && primary == Some(kept.deed.who),
         _ => false,

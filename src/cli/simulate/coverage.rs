@@ -1,5 +1,7 @@
-//! What a campaign covered: how many clusters of which size met which faults.
+//! What a campaign covered: how many clusters of which size met which faults, and which rare states were
+//! reached.
 
+use super::marks::Reached;
 use crate::cluster::{Outcome, Scenario};
 use std::collections::BTreeMap;
 
@@ -18,6 +20,8 @@ pub(super) struct Coverage {
     promotions: u64,
     /// Batches that members stepped.
     batches: u64,
+    /// Rare states.
+    reached: Reached,
 }
 
 impl Coverage {
@@ -32,6 +36,7 @@ impl Coverage {
         self.simulated_ns += u128::from(outcome.end.0);
         self.promotions += outcome.promotions;
         self.batches += outcome.batches;
+        self.reached.add(scenario.seed, outcome.marks);
     }
 
     /// Returns the simulated seconds.
@@ -42,6 +47,11 @@ impl Coverage {
     /// Returns the promotions that took effect.
     pub(super) const fn promotions(&self) -> u64 {
         self.promotions
+    }
+
+    /// Returns the rare states that were reached.
+    pub(super) const fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// Returns the coverage in words, a line each.

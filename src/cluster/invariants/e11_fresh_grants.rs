@@ -1,7 +1,7 @@
 //! E11: a promotion is ordered only under fresh grants of its own term, asked by the very process that
 //! orders it; with E6: a candidacy dies with its process.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Quorum, Term};
 use crate::events::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +17,13 @@ impl Invariant for FreshGrants {
     fn says(&self) -> &'static str {
         "a promotion is ordered only under grants that the same process asked for"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
+    }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
-            Fact::Sent { from, to, message } => {
-                if let Message::LeaseGranted(ask) | Message::VoteGranted(ask) = &**message {
-                    self.0.entry((*to, ask.term, ask.process.nonce)).or_default().insert(*from);
-                }
+            Fact::Sent { from, to, message: Message::LeaseGranted(ask) | Message::VoteGranted(ask) } => {
+                self.0.entry((*to, ask.term, ask.process.nonce)).or_default().insert(*from);
             }
             Fact::PromotionSent { member, term } => {
                 let node = world.node(*member);

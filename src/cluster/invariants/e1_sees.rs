@@ -1,6 +1,6 @@
 //! E1: visibility is a veto of the voter who sees.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{CandidacyKind, Decision, LeaseAsk};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,9 @@ impl Invariant for WhoSeesRefuses {
     fn says(&self) -> &'static str {
         "who does not hold the primary down votes for no other"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
+    }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };
         match &**decision {
@@ -27,7 +30,7 @@ impl Invariant for WhoSeesRefuses {
             }
             Decision::VoteGranted { candidate, ask, verdict, .. } => {
                 // The same vote may be repeated when the winner is known already.
-                let repeated = self.votes.insert(*member, (*candidate, *ask)) == Some((*candidate, *ask));
+                let repeated = self.votes.insert(*member, (*candidate, **ask)) == Some((*candidate, **ask));
                 let failover = self.candidacies.contains(&(*candidate, ask.term));
                 if repeated || !failover || verdict.is_down() {
                     return Ok(());

@@ -1,4 +1,4 @@
-//! E2: who promised to freeze does not go on streaming.
+//! E2: who promised to freeze attaches to nobody but a winner of that term or above, and does not go on streaming.
 //!
 //! A PostgreSQL that is started while its member is frozen streams until its daemon sees it and has stopped it:
 //! that takes a probe and a freeze, not more. While catching up (E7) a receiver runs by order.
@@ -8,7 +8,7 @@ use crate::cluster::node::Node;
 use crate::cluster::postgres::Process;
 use crate::cluster::queue::Run;
 use crate::cluster::time::SimNanos;
-use crate::core::{MemberId, Nanos};
+use crate::core::{MemberId, Nanos, Term};
 use crate::events::Decision;
 use std::collections::BTreeMap;
 
@@ -23,18 +23,22 @@ struct Stretch {
     since: SimNanos,
 }
 
-/// The invariant: how each member streams against its promise, and when it was ordered to catch up.
+/// The invariant: the highest term each member promised to freeze for, how it streams against that promise, and when it
+/// was ordered to catch up.
 #[derive(Default)]
 pub(super) struct StaysFrozen {
+    promised: BTreeMap<MemberId, Term>,
     stretches: BTreeMap<MemberId, Stretch>,
     catching_up: BTreeMap<MemberId, SimNanos>,
 }
 
 /// The receiver that runs against the member's promise, and until when its daemon was last unable to do something
-/// about it.
-fn streams(node: &Node) -> Option<(Run, SimNanos)> {
+/// about it: it is not let in, or is answered too late.
+fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
     node.ledger().filter(|l| l.freeze.is_some() && l.tenure.is_none() && !l.log_stalled)?;
     let p = node.postgres.as_ref().filter(|p| p.process == Process::Up && p.in_recovery)?;
+    let (slower_by, slow_until) = node.slow_answers;
+    let unanswered_until = if slower_by >= probe_deadline { slow_until } else { SimNanos(0) };
     let unable = [
         node.frozen_until,
         node.daemon_frozen_until(),
@@ -43,6 +47,8 @@ fn streams(node: &Node) -> Option<(Run, SimNanos)> {
         node.freeze_unseen_until,
         p.frozen_until,
         p.crowded_until,
+        p.locked_until,
+        unanswered_until,
     ];
     Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }
@@ -52,18 +58,43 @@ impl Invariant for StaysFrozen {
         "E2"
     }
     fn says(&self) -> &'static str {
-        "who promised to freeze does not go on streaming"
+        "who promised to freeze attaches to no older primary, and does not go on streaming"
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let now = world.now();
-        if let Fact::Decided { member, decision } = fact
-            && let Decision::CatchUpOrdered { .. } = &**decision
-        {
-            self.catching_up.insert(*member, now);
+        match fact {
+            Fact::Decided { member, decision } => match &**decision {
+                Decision::CatchUpOrdered { .. } => {
+                    self.catching_up.insert(*member, now);
+                }
+                Decision::FreezePromised { term, .. } => {
+                    let promised = self.promised.entry(*member).or_default();
+                    *promised = (*promised).max(*term);
+                }
+                Decision::FollowOrdered { term, primary } => {
+                    if let Some(promised) = self.promised.get(member).filter(|promised| term < *promised) {
+                        return Err(format!(
+                            "member {} promised to freeze for term {promised}, and attaches to {}, the primary of term {term}",
+                            member.0, primary.0
+                        ));
+                    }
+                }
+                _ => {}
+            },
+            Fact::LogLost { member, .. } => {
+                self.promised.remove(member);
+            }
+            // A promise that a crash took from its log was told to nobody.
+            Fact::DaemonStarted { member, .. } => {
+                let kept = world.node(*member).ledger().map_or(Term(0), |l| l.term_frozen);
+                self.promised.entry(*member).and_modify(|promised| *promised = (*promised).min(kept));
+            }
+            _ => {}
         }
+        let probe_deadline = Nanos::from_millis(world.scenario.timings.probe_ms);
         for node in &world.nodes {
             let by_order = self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
-            let Some((receiver, unable_until)) = streams(node).filter(|_| !by_order) else {
+            let Some((receiver, unable_until)) = streams(node, probe_deadline).filter(|_| !by_order) else {
                 self.stretches.remove(&node.id);
                 continue;
             };

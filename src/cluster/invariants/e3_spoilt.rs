@@ -1,6 +1,6 @@
 //! E3: no standby streams another history that bears the same timeline number.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 
 /// The invariant.
 pub(super) struct Unspoilt;
@@ -11,6 +11,9 @@ impl Invariant for Unspoilt {
     }
     fn says(&self) -> &'static str {
         "no standby streams another history that bears the same timeline number"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         match fact {

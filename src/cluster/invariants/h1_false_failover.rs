@@ -1,6 +1,6 @@
 //! H1: a healthy primary, with its daemon, seen by a quorum, is never failed over or fenced.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::cluster::time::SimNanos;
 use crate::core::Nanos;
@@ -19,6 +19,9 @@ impl Invariant for FalseFailover {
     }
     fn says(&self) -> &'static str {
         "a healthy primary, with its daemon, seen by a quorum, is never failed over or fenced"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let calm = match self.0 {

@@ -1,10 +1,14 @@
 //! H2: one failover per cause.
 //!
-//! A fault that lasts may cause another one every ten seconds.
+//! A fault that lasts may cause another one every ten seconds, or every two leases where they are shorter: each
+//! tenure can end by the same lost renewals.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::events::Decision;
+
+/// A fault of this length may cause another failover.
+const LASTS_MS: u64 = 10_000;
 
 /// The invariant.
 #[derive(Default)]
@@ -20,11 +24,16 @@ impl Invariant for OnePerCause {
     fn says(&self) -> &'static str {
         "one failover per cause"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
+    }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::FaultBegan(i) => {
                 let ms = world.scenario.faults.get(*i).map_or(0, |f| f.fault.length_ms());
-                self.allowed += 1 + ms / 10_000;
+                let lease_ms = world.nodes.iter().map(|n| n.settings.lease_duration.0 / 1_000_000).min();
+                let every_ms = LASTS_MS.min(2 * lease_ms.unwrap_or(LASTS_MS)).max(1);
+                self.allowed += 1 + ms / every_ms;
             }
             Fact::Decided { decision, .. } => {
                 if let Decision::ElectionWon { kind, .. } = &**decision {

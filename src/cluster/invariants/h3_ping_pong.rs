@@ -1,6 +1,6 @@
 //! H3: no ping-pong: the primary's seat does not move to and fro without a new fault.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::core::MemberId;
 use crate::events::Decision;
@@ -18,6 +18,9 @@ impl Invariant for PingPong {
     }
     fn says(&self) -> &'static str {
         "no ping-pong: the primary's seat does not move to and fro without a new fault"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         match fact {

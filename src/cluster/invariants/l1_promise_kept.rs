@@ -1,6 +1,6 @@
 //! L1: who granted a lease or a vote votes for nobody else until it ran out or was released.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::time::SimNanos;
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
@@ -30,10 +30,13 @@ impl Invariant for PromiseKept {
     fn says(&self) -> &'static str {
         "who granted a lease or a vote votes for nobody else until it ran out or was released"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
+    }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::Sent { from, to, message } => {
-                let (ask, votes) = match &**message {
+                let (ask, votes) = match message {
                     Message::VoteGranted(ask) => (ask, true),
                     Message::LeaseGranted(ask) => (ask, false),
                     _ => return Ok(()),

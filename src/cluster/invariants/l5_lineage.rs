@@ -44,7 +44,7 @@ impl Invariant for Lineages {
                 }
                 _ => {}
             },
-            Fact::Sent { from, message, .. } => match &**message {
+            Fact::Sent { from, message, .. } => match message {
                 Message::RenewalRequested(ask) => {
                     if let Some(a) = self.0.get_mut(&ask.term).filter(|a| a.holder == *from) {
                         a.renewed.get_or_insert((ask.process.nonce, ask.number));

@@ -1,7 +1,7 @@
 //! L8: a release comes when nothing writes any more, and ends the tenure: nobody is granted a term that its
 //! holder asked for after releasing it.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ impl Invariant for ReleaseEnds {
     }
     fn says(&self) -> &'static str {
         "a tenure is released only once nothing writes any more, and its term is never asked for again"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
@@ -35,7 +38,7 @@ impl Invariant for ReleaseEnds {
                 self.0.remove(member);
             }
             Fact::Sent { from, to, message } => {
-                let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = &**message else {
+                let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = message else {
                     return Ok(());
                 };
                 if let Some((term, number)) = self.0.get(to)

@@ -9,6 +9,7 @@ mod h1_false_failover;
 mod h2_one_per_cause;
 mod h3_ping_pong;
 mod l1_promise_kept;
+mod l3_grants;
 mod l5_lineage;
 mod l8_release;
 mod s10_recovery;
@@ -27,7 +28,7 @@ mod v1_one_primary;
 mod v2_agreement;
 mod v3_standbys;
 
-use super::fact::Fact;
+use super::fact::{Fact, Hearing};
 use super::world::World;
 use crate::core::Quorum;
 
@@ -38,6 +39,11 @@ pub trait Invariant {
 
     /// Returns what it says, in one sentence.
     fn says(&self) -> &'static str;
+
+    /// Returns which facts it looks at.
+    fn hears(&self) -> &'static [Hearing] {
+        Hearing::ALL
+    }
 
     /// Looks at a fact just after it happened.
     ///
@@ -97,6 +103,7 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(s10_recovery::Recovery),
         Box::new(s12_bounds::Bounds),
         Box::new(l1_promise_kept::PromiseKept::default()),
+        Box::new(l3_grants::GrantsToWhomItMay::default()),
         Box::new(l8_release::ReleaseEnds::default()),
         Box::new(e1_sees::WhoSeesRefuses::default()),
         Box::new(l5_lineage::Lineages::default()),

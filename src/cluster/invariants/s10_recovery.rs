@@ -1,6 +1,6 @@
 //! S10: folding the log gives the live state, at each crash.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 
 /// The invariant.
 pub(super) struct Recovery;
@@ -11,6 +11,9 @@ impl Invariant for Recovery {
     }
     fn says(&self) -> &'static str {
         "folding the log gives the live state, at each crash"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         match fact {

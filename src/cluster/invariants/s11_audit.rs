@@ -1,6 +1,6 @@
 //! S11: deciding the log again gives every recorded decision.
 
-use super::{Invariant, World};
+use super::{Hearing, Invariant, World};
 use crate::cluster::role::sim_roles;
 use pgfo_replay::Auditor;
 
@@ -16,6 +16,9 @@ impl Invariant for Audit {
     }
     fn says(&self) -> &'static str {
         "deciding the log again gives every recorded decision"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         if !world.scenario.seed.is_multiple_of(ONE_SEED_IN) {

@@ -1,6 +1,6 @@
 //! S12: queues and logs are bounded.
 
-use super::{Invariant, World};
+use super::{Hearing, Invariant, World};
 
 /// Records a member may write a second and peer, on the average: heartbeats, probes, grants.
 const RECORDS_PER_S_AND_MEMBER: u64 = 40;
@@ -17,6 +17,9 @@ impl Invariant for Bounds {
     }
     fn says(&self) -> &'static str {
         "queues and logs are bounded"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         let heartbeats = world.now().0 / 1_000_000 / world.scenario.timings.heartbeat_ms.max(1) + 60;

@@ -1,6 +1,6 @@
 //! S1: at most one member wins an election in a term.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::Decision;
 use std::collections::BTreeMap;
@@ -15,6 +15,9 @@ impl Invariant for OneWinner {
     }
     fn says(&self) -> &'static str {
         "at most one member wins an election in a term"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };

@@ -3,7 +3,7 @@
 //! The one exception: a host that was frozen within its lease runs its backends for an instant before
 //! its guard, which fences at once.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Nanos};
 
 /// How long the exception may last.
@@ -18,6 +18,9 @@ impl Invariant for OneWriter {
     }
     fn says(&self) -> &'static str {
         "never two PostgreSQL accept writes at one instant"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         if !matches!(fact, Fact::WritabilityChanged) {

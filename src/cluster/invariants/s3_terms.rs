@@ -1,6 +1,6 @@
 //! S3: the terms a member voted in never fall, across crashes too.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::vote_of;
 use crate::core::{MemberId, Term};
 use std::collections::BTreeMap;
@@ -15,6 +15,9 @@ impl Invariant for TermsNeverFall {
     }
     fn says(&self) -> &'static str {
         "the terms a member voted in never fall, across crashes too"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         match fact {

@@ -1,6 +1,6 @@
 //! S4: one vote per term and member, across crashes, and lost logs too.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::vote_of;
 use crate::core::{MemberId, Term};
 use std::collections::BTreeMap;
@@ -15,6 +15,9 @@ impl Invariant for OneVote {
     }
     fn says(&self) -> &'static str {
         "one vote per term and member, across crashes, and lost logs too"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, _: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Sent { from, to, message } = fact else { return Ok(()) };

@@ -3,7 +3,7 @@
 //! Which deeds bind is listed here and where they are performed, apart from what the core says that needs
 //! a flush. Of grants only the first of a term has to be on the disk (L5).
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Event, Message};
 use std::collections::BTreeSet;
@@ -19,6 +19,9 @@ impl Invariant for Durable {
     fn says(&self) -> &'static str {
         "no effect of a binding decision before the decision is durable"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
+    }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::EffectTooEarly { member, what } => Err(format!("member {}: {what}", member.0)),
@@ -27,12 +30,13 @@ impl Invariant for Durable {
                 Ok(())
             }
             Fact::Sent { from, to, message } => {
-                let Message::LeaseGranted(ask) = &**message else { return Ok(()) };
+                let Message::LeaseGranted(ask) = message else { return Ok(()) };
                 if self.0.contains(&(*from, *to, ask.term)) {
                     return Ok(());
                 }
                 let log = &world.node(*from).log;
-                let on_disk = log.records.iter().take(log.flushed).any(|r| match &r.event {
+                // What is looked for is mostly near the end.
+                let on_disk = log.records.iter().take(log.flushed).rev().any(|r| match &r.event {
                     Event::Decided(Decision::LeaseGranted { to: holder, ask: a, .. }) => {
                         holder == to && a.term == ask.term
                     }

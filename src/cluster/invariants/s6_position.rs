@@ -3,7 +3,7 @@
 //! A voter that recorded a loss (E7), or had no PostgreSQL running, is left out. What a voter has past a
 //! fork that was announced is lost already; a history that was never announced counts for nothing (E3).
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::cluster::postgres::BranchId;
 use crate::core::{MemberId, Term};
@@ -23,6 +23,9 @@ impl Invariant for Position {
     }
     fn says(&self) -> &'static str {
         "the promoted position is at least that of every voter that elected it"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! S7: no promotion without the votes of a quorum of registered voters.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::vote_of;
 use crate::core::{MemberId, Quorum, Term};
 use crate::events::Decision;
@@ -16,6 +16,9 @@ impl Invariant for QuorumOfRegistered {
     }
     fn says(&self) -> &'static str {
         "no promotion without the votes of a quorum of registered voters"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {

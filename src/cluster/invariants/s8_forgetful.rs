@@ -1,6 +1,6 @@
 //! S8: a member that may have forgotten neither votes nor grants until it is registered anew.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::MemberId;
 use crate::events::{Decision, Message};
 use std::collections::BTreeSet;
@@ -22,6 +22,9 @@ impl Invariant for Forgetful {
     }
     fn says(&self) -> &'static str {
         "a member that may have forgotten neither votes nor grants until it is registered anew"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {
@@ -55,7 +58,7 @@ impl Invariant for Forgetful {
             Fact::Sent { from, message, .. }
                 if self.rosters && !self.remember.is_empty() && self.forgot.contains(from) =>
             {
-                if matches!(**message, Message::VoteGranted(_) | Message::LeaseGranted(_)) {
+                if matches!(message, Message::VoteGranted(_) | Message::LeaseGranted(_)) {
                     return Err(format!("member {} lost its log, and binds itself: {message:?}", from.0));
                 }
             }

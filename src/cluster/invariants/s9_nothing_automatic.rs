@@ -1,6 +1,6 @@
 //! S9: nothing automatic while paused or manual.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
 use crate::cluster::scenario::Fault;
 use crate::events::{Decision, PauseId};
@@ -16,6 +16,9 @@ impl Invariant for NothingAutomatic {
     fn says(&self) -> &'static str {
         "nothing automatic while paused or manual"
     }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Rest]
+    }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         let Fact::Decided { member, decision } = fact else { return Ok(()) };
         match &**decision {
@@ -25,7 +28,8 @@ impl Invariant for NothingAutomatic {
             }
             Decision::DownConfirmed { .. } => self.0 = self.0.filter(|p| p.primary != *member),
             Decision::ElectionWon { kind, term, .. } if replaces(*kind) => {
-                let named = world.scenario.faults.iter().any(|f| matches!(f.fault, Fault::Adopt { .. }));
+                let by_name = |f: &Fault| matches!(f, Fault::Adopt { .. } | Fault::AdoptVouched { .. });
+                let named = world.scenario.faults.iter().any(|f| by_name(&f.fault));
                 let settings = &world.node(*member).settings;
                 if !named && (!settings.automatic || settings.priority == 0) {
                     return Err(format!("member {} may not be promoted, and won term {term}", member.0));

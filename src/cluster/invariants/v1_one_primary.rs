@@ -1,6 +1,6 @@
 //! V1: once faults have ended, there is exactly one writable primary within a bound.
 
-use super::{Invariant, World, is_live};
+use super::{Hearing, Invariant, World, is_live};
 
 /// The invariant.
 pub(super) struct OnePrimary;
@@ -11,6 +11,9 @@ impl Invariant for OnePrimary {
     }
     fn says(&self) -> &'static str {
         "once faults have ended, there is exactly one writable primary within a bound"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         let writers = world.writers();

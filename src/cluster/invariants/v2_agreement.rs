@@ -1,6 +1,6 @@
 //! V2: once faults have ended, all agree on term and primary within a bound.
 
-use super::{Invariant, World, is_live};
+use super::{Hearing, Invariant, World, is_live};
 
 /// The invariant.
 pub(super) struct Agreement;
@@ -11,6 +11,9 @@ impl Invariant for Agreement {
     }
     fn says(&self) -> &'static str {
         "once faults have ended, all agree on term and primary within a bound"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         if !is_live(world) {

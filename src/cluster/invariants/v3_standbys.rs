@@ -1,7 +1,7 @@
 //! V3: in the end every standby streams from the primary, or from one that does (M4). One that was frozen for an election that
 //! nobody won, and for ever, would be neither an error of one writer nor of agreement.
 
-use super::{Invariant, World, is_live};
+use super::{Hearing, Invariant, World, is_live};
 use crate::core::MemberId;
 
 /// The invariant.
@@ -13,6 +13,9 @@ impl Invariant for StandbysStream {
     }
     fn says(&self) -> &'static str {
         "once faults end, every standby streams from the primary"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
         // Without an operator who rebuilds them, diverged standbys stay as they are.

@@ -135,7 +135,8 @@ impl ClusterModel {
         match &e.message {
             // An answer lives as long as the process that asked, and what it asked for.
             // Once it has won, one more vote holds its lease no longer: a quorum's hold it as long.
-            Message::VoteGranted(ask) | Message::VoteRefused(ask, _) => mine(ask) && standing == Some(ask),
+            Message::VoteGranted(ask) => mine(ask) && standing == Some(ask),
+            Message::VoteRefused(ask, _) => mine(ask) && standing == Some(&**ask),
             // Time only goes on: a grant that is over stays so.
             Message::LeaseGranted(ask) => {
                 let over = mind.promoter().is_some_and(|p| p.is_over(ask));

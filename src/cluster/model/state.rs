@@ -52,10 +52,10 @@ impl fmt::Debug for Envelope {
         let name = what.split(['(', ' ', '{']).next().unwrap_or_default();
         let term = match &self.message {
             Message::VoteRequested(ask) => Some(ask.ask.term),
-            Message::VoteGranted(ask)
-            | Message::VoteRefused(ask, _)
-            | Message::LeaseRequested(ask)
-            | Message::LeaseGranted(ask) => Some(ask.term),
+            Message::VoteGranted(ask) | Message::LeaseRequested(ask) | Message::LeaseGranted(ask) => {
+                Some(ask.term)
+            }
+            Message::VoteRefused(ask, _) => Some(ask.term),
             Message::FreezeRequested { term, .. }
             | Message::FreezeReported { term, .. }
             | Message::FreezeRefused { term, .. }

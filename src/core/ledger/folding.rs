@@ -54,6 +54,7 @@ impl Ledger {
                 self.local.sealed = *sealed;
                 self.local.answer = None;
                 self.local.receiver_ran_in = None;
+                self.local.sender = None;
             }
             Observation::ReceiverEnded => {
                 if let Some(a) = &mut self.local.answer {
@@ -61,6 +62,7 @@ impl Ledger {
                     a.receiver = false;
                 }
             }
+            Observation::ReceiverSeen { from } => self.local.sender = *from,
             Observation::MessageReceived { from, message, .. } => self.hear(*from, message),
             Observation::PeerConnected { member, process } => {
                 if let Some(p) = self.peers.get_mut(usize::from(member.0)) {
@@ -82,8 +84,12 @@ impl Ledger {
             }
             Observation::FreezeCompleted { term, outcome } => {
                 let mut outcome = outcome.clone();
-                if let FreezeOutcome::Frozen { settled, .. } | FreezeOutcome::FrozenOn { settled, .. } =
-                    &mut outcome
+                if outcome.frozen().is_some_and(|f| f.received == Some(false)) {
+                    self.local.receiver_ran_in = None;
+                }
+                if let FreezeOutcome::Frozen { settled, .. }
+                | FreezeOutcome::FrozenOn { settled, .. }
+                | FreezeOutcome::FrozenAt { settled, .. } = &mut outcome
                 {
                     // E4: the receiver ran since the postmaster started, so what it flushed is known.
                     *settled |= self.local.receiver_ran_in == Some(self.local.last_started)
@@ -142,6 +148,7 @@ impl Ledger {
         self.process = start.process;
         self.verdict = Verdict::Unknown;
         self.evidence = None;
+        self.last_answer = None;
         self.local = Local { last_started: self.local.last_started, ..Local::default() };
         // L4: grants are not flushed, so the log may not know the last one.
         self.revision = start.core_revision;
@@ -178,9 +185,14 @@ impl Ledger {
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
             self.local.answer = Some(answer);
+            self.last_answer = Some(answer).filter(|a| a.in_recovery);
             self.local.last_started = answer.postmaster_started;
             if answer.receiver {
                 self.local.receiver_ran_in = Some(answer.postmaster_started);
+            } else if self.revision >= 3 && answer.in_recovery && answer.received.is_none() {
+                // E4: a backend crashed, and shared memory was made anew under the same postmaster: replay climbs
+                // again from the last restart point.
+                self.local.receiver_ran_in = None;
             }
             if !answer.in_recovery {
                 self.local.sealed = false;
@@ -265,8 +277,15 @@ impl Ledger {
                     f.outcome = None;
                 }
             }
+            // E2: the receiver runs again, so where it stood still counts no more.
+            Decision::CatchUpOrdered { .. } => {
+                self.attached = None;
+                if let Some(f) = self.freeze.as_mut().filter(|_| self.revision >= 3) {
+                    f.outcome = None;
+                }
+            }
             Decision::VoteGranted { candidate, ask, until, .. } => {
-                self.voted = Some(Vote { candidate: *candidate, ask: *ask });
+                self.voted = Some(Vote { candidate: *candidate, ask: **ask });
                 self.promise =
                     Some(Promise { holder: *candidate, term: ask.term, number: ask.number, until: *until });
                 self.promise_longest = self.promise_longest.max(ask.duration);
@@ -315,11 +334,13 @@ impl Ledger {
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
-            Decision::FollowOrdered { term, .. }
+            Decision::FollowOrdered { term, .. } => {
+                self.attached = Some(*term);
                 // Attaching to a winner of its term or above ends a freeze promise (E2).
-                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) => {
+                if self.freeze.as_ref().is_some_and(|f| f.term <= *term) {
                     self.freeze = None;
                 }
+            }
             Decision::LineageConfirmed(lineage) => {
                 self.lineage = Some(*lineage);
                 self.strayed = false;

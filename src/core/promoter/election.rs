@@ -1,7 +1,7 @@
 //! Standing for election: pre-vote, plan, freeze, votes, promotion (E1, E2, E5 to E10).
 
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, decided, guard_said, heard, is_frozen};
-use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, Vote, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FollowOutcome, GuardReport, LeaseAsk, Message, NoElection,
     Observation, OperatorRequest, Position, Refusal, Roster, Unelectable, Verdict, VoteAsk,
@@ -36,7 +36,12 @@ impl Promoter {
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
                 if *member == self.ledger.me() =>
             {
-                self.name_it();
+                self.name_it(false);
+            }
+            Observation::OperatorRequested(OperatorRequest::AdoptVouched { member })
+                if *member == self.ledger.me() =>
+            {
+                self.name_it(true);
             }
             Observation::DeadlinePassed(Deadline::ElectionDue) => {
                 if matches!(self.phase, Phase::CatchingUp { ends_at } if now >= ends_at) {
@@ -91,20 +96,24 @@ impl Promoter {
             {
                 granted.push(from);
             }
-            (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if echo == ask => {
+            (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if **echo == *ask => {
                 refused.insert(from, *why);
             }
             (Message::CandidacyYielded { .. }, _) => {
                 self.preferred = true;
                 self.retry_at = now;
             }
-            (Message::AdoptionRequested, _) => self.name_it(),
+            (Message::AdoptionRequested, _) => self.name_it(false),
+            (Message::AdoptionVouched, _) => self.name_it(true),
             _ => {}
         }
     }
 
     /// The operator's word counts for the election at hand, not for one in weeks.
-    fn name_it(&mut self) {
+    fn name_it(&mut self, vouched: bool) {
+        if !vouched && self.pause_forbids_naming() {
+            return;
+        }
         self.named = self.ledger.verdict.is_down() || self.ledger.announced().is_none();
     }
 
@@ -121,6 +130,9 @@ impl Promoter {
 
     pub(super) fn election_decided(&mut self, decision: &Decision) {
         let me = self.ledger.me();
+        if let Decision::CandidacyOpened { term, .. } = decision {
+            self.opened = self.opened.max(Some(*term));
+        }
         match decision {
             Decision::TestimonyRequested { number, .. } => {
                 let ends_at = self.after(self.settings().testimony_timeout);
@@ -163,7 +175,7 @@ impl Promoter {
             }
             Decision::VoteGranted { candidate, ask: asked, .. } if *candidate == me => {
                 if let Phase::Standing { ask, granted, .. } = &mut self.phase
-                    && ask == asked
+                    && *ask == **asked
                     && !granted.contains(&me)
                 {
                     granted.push(me);
@@ -171,7 +183,7 @@ impl Promoter {
             }
             Decision::VoteRefused { candidate, ask: asked, why } if *candidate == me => {
                 if let Phase::Standing { ask, refused, .. } = &mut self.phase
-                    && ask == asked
+                    && *ask == **asked
                 {
                     refused.insert(me, *why);
                 }
@@ -258,7 +270,15 @@ impl Promoter {
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
                 if *member == self.ledger.me() =>
             {
-                self.adopt_by_name(out);
+                self.adopt_by_name(CandidacyKind::OperatorAdoption, out);
+            }
+            Observation::OperatorRequested(OperatorRequest::AdoptVouched { member })
+                if *member == self.ledger.me() =>
+            {
+                self.adopt_by_name(CandidacyKind::OperatorVouched, out);
+            }
+            Observation::SettingsChanged { .. } => {
+                self.abandon_if_forbidden(out);
             }
             Observation::PeerDisconnected { .. } => {
                 self.plan_when_answered(out);
@@ -271,7 +291,8 @@ impl Promoter {
                 Message::VoteRefused(..) => self.lose(out),
                 Message::CandidacyYielded { .. } | Message::ConfirmedDown { .. } => self.open(out),
                 Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.plan_anew(out),
-                Message::AdoptionRequested => self.adopt_by_name(out),
+                Message::AdoptionRequested => self.adopt_by_name(CandidacyKind::OperatorAdoption, out),
+                Message::AdoptionVouched => self.adopt_by_name(CandidacyKind::OperatorVouched, out),
                 _ => {}
             },
             _ => {}
@@ -310,6 +331,18 @@ impl Promoter {
         out.push(decided(Decision::ElectionAbandoned { term, why }));
     }
 
+    /// This member's vote for another candidate, in that term or above.
+    fn vote_for_another(&self, term: Term) -> Option<Vote> {
+        self.ledger.voted.filter(|v| v.candidate != self.ledger.me() && v.ask.term >= term)
+    }
+
+    /// This member itself stands in the way of its candidacy.
+    fn abandon_refused(&self, term: Term, why: Refusal, out: &mut Vec<Event>) {
+        let needed = self.ledger.quorum().needed_u8();
+        let refused = vec![(self.ledger.me(), why)];
+        self.abandon(Some(term), NoElection::TooFewVotes { granted: vec![], refused, needed }, out);
+    }
+
     /// L8, for a candidacy: whoever promised with its vote need not wait it out. Not while a lease is held:
     /// its grants are the same members' promises (E9).
     fn close_candidacy(&self, term: Term, out: &mut Vec<Event>) {
@@ -336,6 +369,18 @@ impl Promoter {
         }
     }
 
+    /// S9: a failover ends with the operator's word against it, or a pause. Returns whether it did.
+    fn abandon_if_forbidden(&self, out: &mut Vec<Event>) -> bool {
+        let term = match &self.phase {
+            Phase::Freezing { term, .. } => *term,
+            Phase::Standing { ask, kind: CandidacyKind::Failover, .. } => ask.term,
+            _ => return false,
+        };
+        let Some(why) = self.forbidden() else { return false };
+        self.abandon(Some(term), NoElection::NotElectable(why), out);
+        true
+    }
+
     // ---- freeze and votes (E2, E6, E7) ----------------------------------------------------
 
     /// The highest term that testimonies told of.
@@ -350,7 +395,8 @@ impl Promoter {
     }
 
     pub(super) fn next_term(&self) -> Term {
-        let highest = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
+        let seen = self.ledger.term_heard().max(self.term_asked()).max(self.ledger.released);
+        let highest = seen.max(self.opened.unwrap_or_default());
         Term(highest.0.saturating_add(1))
     }
 
@@ -371,13 +417,15 @@ impl Promoter {
     fn ask_for_votes(&self, out: &mut Vec<Event>) {
         let Phase::Freezing { term, ends_at, answers } = &self.phase else { return };
         if let Some(FreezeAnswer::Refused(why)) = answers.get(&self.ledger.me()) {
-            let refused = vec![(self.ledger.me(), *why)];
-            let why = NoElection::TooFewVotes {
-                granted: vec![],
-                refused,
-                needed: self.ledger.quorum().needed_u8(),
-            };
-            return self.abandon(Some(*term), why, out);
+            return self.abandon_refused(*term, *why, out);
+        }
+        if self.abandon_if_forbidden(out) {
+            return;
+        }
+        // Its vote was cast on where it stands: it must not get further, nor compete with whom it voted for.
+        if let Some(v) = self.vote_for_another(*term) {
+            let why = Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate };
+            return self.abandon_refused(*term, why, out);
         }
         let over = self.now() >= *ends_at;
         let outcome =
@@ -472,6 +520,9 @@ impl Promoter {
         if voters.len() < self.ledger.quorum().needed() {
             return;
         }
+        if self.abandon_if_forbidden(out) {
+            return;
+        }
         let until = self.granted_until().unwrap_or_else(|| Self::counts_until(ask));
         let loss_bytes_max = match kind {
             CandidacyKind::Failover => self.ledger.behind_bytes(),
@@ -496,7 +547,9 @@ impl Promoter {
             if electable {
                 return out.push(decided(Decision::CandidacyYielded { term: ask.term, to, position }));
             }
-            if !self.accepts_loss && self.ledger.lineage == Some(position.lineage) {
+            // As in `ask_for_votes`: where it stands is what its vote for another was cast on.
+            let stays = self.accepts_loss || self.vote_for_another(ask.term).is_some();
+            if !stays && self.ledger.lineage == Some(position.lineage) {
                 let until = position.lsn;
                 return out.push(decided(Decision::CatchUpOrdered { term: ask.term, from: to, until }));
             }

@@ -3,10 +3,33 @@
 
 use super::{Following, Promoter, decided};
 use crate::core::{BootNanos, Nanos, Plant, planted};
-use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation};
+use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport};
+
+/// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
+const UNATTACHED_HEARTBEATS: u64 = 2;
 
 impl Promoter {
     pub(super) fn follow_observed(&mut self, observation: &Observation) {
+        if matches!(
+            observation,
+            Observation::FreezeCompleted { .. }
+                | Observation::CatchUpCompleted { .. }
+                | Observation::FenceCompleted(_)
+        ) {
+            self.freezing = false;
+        }
+        match observation {
+            Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
+                if *target == self.ledger.me() =>
+            {
+                let since = self.unattached_since.unwrap_or(self.now());
+                self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
+            }
+            Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
+                self.unattached_since = None;
+            }
+            _ => {}
+        }
         if let Observation::FollowCompleted { term, outcome, .. } = observation {
             let due_at = self.after(Nanos(2 * self.settings().retry_interval.0));
             if let Some(f) = self.following.as_mut().filter(|f| f.term == *term) {
@@ -19,7 +42,11 @@ impl Promoter {
 
     pub(super) fn follow_decided(&mut self, decision: &Decision) {
         match decision {
+            Decision::FreezePromised { .. } => self.freezing = true,
+            // The hand does one thing after the other: what it begins ends what was under way.
+            Decision::PromotionOrdered { .. } | Decision::CatchUpOrdered { .. } => self.freezing = false,
             Decision::FollowOrdered { term, .. } => {
+                self.freezing = false;
                 let due_at = self.after(Nanos(2 * self.settings().follow_timeout.0));
                 self.following = Some(Following { term: *term, under_way: true, due_at, refused: false });
             }
@@ -36,6 +63,7 @@ impl Promoter {
         match observation {
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => self.follow(out),
             Observation::DeadlinePassed(Deadline::FollowDue) => self.follow(out),
+            Observation::FreezeCompleted { .. } if self.ledger.revision >= 3 => self.follow(out),
             // E3: it must not go on streaming from there either.
             Observation::FollowCompleted { term, outcome: FollowOutcome::Diverged { .. }, .. }
                 if self.ledger.announced().is_some_and(|w| w.term == *term) =>
@@ -70,7 +98,17 @@ impl Promoter {
         let Some(answer) = l.answer().filter(|a| a.in_recovery && a.system_id == winner.system_id) else {
             return;
         };
-        if l.tenure.is_some() || self.fencing || self.election_in_the_way() {
+        if l.tenure.is_some() || self.fencing {
+            return;
+        }
+        // Already there: told so by a process before this one, or set up, or rebuilt, by the operator.
+        let strange = l.lineage.is_none() && !l.diverged() || self.cannot_have_made(winner.lineage.timeline);
+        let there = l.revision >= 3 && strange && l.streams_line_of(winner);
+        if there && l.lineage != Some(winner.lineage) {
+            // What its data is does not depend on whether an election goes on.
+            out.push(decided(Decision::LineageConfirmed(winner.lineage)));
+        }
+        if self.election_in_the_way() {
             return;
         }
         let thaws = planted(Plant::ThawsForOldPrimary);
@@ -79,16 +117,20 @@ impl Promoter {
             // E2: promised to attach to nobody but a winner of a higher term.
             return;
         }
-        if l.lineage == Some(winner.lineage) && !frozen {
+        if (there || l.lineage == Some(winner.lineage)) && !frozen {
             return;
         }
+        if there {
+            return out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
+        }
         let right_timeline = answer.streaming && answer.timeline == Some(winner.lineage.timeline);
-        if l.lineage.is_none() && right_timeline && winner.forked.is_none() && !frozen {
+        let set_up = l.lineage.is_none() && right_timeline && winner.forked.is_none() && !frozen;
+        if set_up && (l.revision < 3 || l.before_any_fork()) {
             // It streams already, as the operator set it up: nothing is changed.
             out.push(decided(Decision::LineageConfirmed(winner.lineage)));
             return;
         }
-        if right_timeline && self.cannot_have_made(winner.lineage.timeline) {
+        if l.revision < 3 && right_timeline && self.cannot_have_made(winner.lineage.timeline) {
             // Rebuilt by the operator: data past the fork is never streamed to on the winner's timeline.
             out.push(decided(if frozen {
                 Decision::FollowOrdered { term: winner.term, primary: winner.primary }
@@ -103,12 +145,29 @@ impl Promoter {
             return;
         }
         // E4: until replay has reached its end, a restarted standby under-reports how far it went.
-        if l.lineage.is_some() && !l.settled() {
+        if (l.lineage.is_some() || l.revision >= 3) && !l.settled() {
+            return;
+        }
+        // E3: the last probe does not tell what its receiver got since, maybe from a member that was promoted and
+        // never announced: it is stopped and looked at before it is attached to another line.
+        let switches = l.lineage != Some(winner.lineage) && !l.diverged();
+        if l.revision >= 3 && switches && l.frozen_at().is_none() {
+            if !self.freezing && !self.may_attach_yet() {
+                let nonce = l.process.nonce;
+                let promised = Decision::FreezePromised { term: winner.term, candidate: l.me(), nonce };
+                out.push(decided(promised));
+            }
             return;
         }
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
         let unknown = l.lineage.is_none() && !l.diverged();
+        if l.revision >= 3 && unknown && l.misses_winners() {
+            // They are asked for.
+            return;
+        }
+        // E3: a log that was lost does not know how its data got there.
+        let unknown = unknown && (l.revision < 3 || l.before_any_fork());
         if !l.diverged() && (past_fork_bytes == Some(0) || unknown) {
             out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
         } else if !told {
@@ -121,6 +180,13 @@ impl Promoter {
     fn cannot_have_made(&self, timeline: crate::core::Timeline) -> bool {
         let own = u32::from(self.ledger.diverged());
         self.ledger.lineage.is_some_and(|mine| mine.timeline.0 + own < timeline.0)
+    }
+
+    /// A PostgreSQL that was just started connects to its upstream a moment later than it answers: the operator may
+    /// have rebuilt it, and detached it would not tell that any more.
+    fn may_attach_yet(&self) -> bool {
+        let patience = UNATTACHED_HEARTBEATS * self.settings().heartbeat_interval.0;
+        self.unattached_since.is_some_and(|since| self.now().nanos_since(since) < patience)
     }
 
     /// While this member stands or promotes, it does not attach to an older primary.

@@ -9,7 +9,7 @@ mod promotion;
 mod roster;
 mod tenure;
 
-use crate::core::{BootNanos, Ledger, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{BootNanos, Incarnation, Ledger, LedgerRole, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
@@ -111,7 +111,7 @@ struct Following {
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promoter {
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     phase: Phase,
     /// No attempt before this.
     retry_at: BootNanos,
@@ -132,6 +132,12 @@ pub struct Promoter {
     pausing: Option<Pausing>,
     proposal: Option<Proposal>,
     following: Option<Following>,
+    /// Whether a freeze was ordered and has not ended yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    freezing: bool,
+    /// Since when the local standby has no WAL receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unattached_since: Option<BootNanos>,
     /// The operator named this member: it may stand though manual or of priority 0.
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
@@ -140,6 +146,20 @@ pub struct Promoter {
     preferred: bool,
     /// The reason that was last told for not standing.
     withheld: Option<Unelectable>,
+    /// A pause was confirmed for the end of this daemon, and the guard told to stand down: it is not armed
+    /// again, unless the daemon stays (L6).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
+    /// The highest term that this member opened: it stands but once in a term, so that the end of a candidacy
+    /// is the end of that one (L8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened: Option<Term>,
+    /// Members whose log is not the registered one, and since when that is known (M1).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
+    /// The roster that the last adoption asked for: what was voted on is what is registered (M1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_roster: Option<Box<Roster>>,
 }
 
 impl Promoter {
@@ -148,7 +168,7 @@ impl Promoter {
     pub fn new(settings: Settings) -> Self {
         let members = settings.members.len();
         Self {
-            ledger: Ledger::new(settings),
+            ledger: Box::new(Ledger::new(settings)),
             phase: Phase::Idle,
             retry_at: BootNanos(0),
             number: 0,
@@ -161,10 +181,16 @@ impl Promoter {
             pausing: None,
             proposal: None,
             following: None,
+            freezing: false,
+            unattached_since: None,
             named: false,
             accepts_loss: false,
             preferred: false,
             withheld: None,
+            leaving: false,
+            opened: None,
+            strangers: BTreeMap::new(),
+            asked_roster: None,
         }
     }
 
@@ -248,10 +274,14 @@ impl Promoter {
         self.pausing = None;
         self.proposal = None;
         self.following = None;
+        self.freezing = false;
+        self.unattached_since = None;
         self.named = false;
         self.accepts_loss = false;
         self.preferred = false;
         self.withheld = None;
+        self.leaving = false;
+        self.strangers.clear();
         // E11: a won election that was not announced goes on only with fresh grants of its own term.
         let unannounced = self.ledger.tenure.filter(|t| *t > self.ledger.announced_term());
         if let Some(term) = unannounced {
@@ -266,12 +296,12 @@ impl Promoter {
     }
 }
 
-impl Machine for Promoter {
-    type Event = Event;
-    type Deadline = Deadline;
+impl LedgerRole for Promoter {
+    fn ledger_slot(&mut self) -> &mut Box<Ledger> {
+        &mut self.ledger
+    }
 
-    fn evolve(&mut self, record: &Record) {
-        self.ledger.evolve(record);
+    fn evolve_own(&mut self, record: &Record) {
         match &record.event {
             Event::Observed(Observation::ProcessStarted(_)) => self.on_restart(),
             Event::Observed(o) => {
@@ -285,6 +315,16 @@ impl Machine for Promoter {
                 self.follow_decided(d);
             }
         }
+    }
+}
+
+impl Machine for Promoter {
+    type Event = Event;
+    type Deadline = Deadline;
+
+    fn evolve(&mut self, record: &Record) {
+        self.ledger.evolve(record);
+        self.evolve_own(record);
     }
 
     fn decide(&self, record: &Record, out: &mut Vec<Event>) {

@@ -64,6 +64,21 @@ impl Promoter {
         }
     }
 
+    /// S9: what may change while a candidacy is under way, and forbids to go on with it.
+    pub(super) fn forbidden(&self) -> Option<Unelectable> {
+        let l = &self.ledger;
+        let unnamed = !self.named;
+        let reasons = [
+            (!l.registered(), Unelectable::NotRegistered),
+            (unnamed && l.settings.priority == 0, Unelectable::PriorityZero),
+            (l.paused.is_some() && !planted(Plant::VotesWhilePaused), Unelectable::Paused),
+            (l.log_stalled, Unelectable::LogStalled),
+            (l.quarantined, Unelectable::Quarantined),
+            (unnamed && !l.settings.automatic, Unelectable::Manual),
+        ];
+        reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+    }
+
     pub(super) fn plan_when_answered(&self, out: &mut Vec<Event>) {
         let Phase::Asking { ends_at, answers, .. } = &self.phase else { return };
         let waits_for_any = self

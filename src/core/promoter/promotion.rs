@@ -3,13 +3,13 @@
 use super::{Phase, Promoter, decided};
 use crate::core::{Plant, Term, planted};
 use crate::events::{
-    Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Roster,
+    Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
 };
 
 impl Promoter {
     pub(super) fn ask_as_primary(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
         let position = self.ledger.rough_position();
-        let adoption = matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption);
+        let adoption = kind == CandidacyKind::FirstAdoption || kind.is_by_name();
         let roster = (adoption && self.ledger.roster.number == 0).then(|| self.first_roster());
         self.request_votes(term, kind, position, roster, out);
     }
@@ -59,8 +59,17 @@ impl Promoter {
         }
     }
 
+    /// M3: a paused primary need not fence, and with its daemon away nobody tells what is left of it: a backend
+    /// outlives its postmaster. The operator's word ends a pause only if he vouches for that, too.
+    pub(super) fn pause_forbids_naming(&self) -> bool {
+        self.ledger.revision >= 3 && self.ledger.paused.is_some() && !planted(Plant::NamedWhilePaused)
+    }
+
     /// E10: the operator named this member.
-    pub(super) fn adopt_by_name(&self, out: &mut Vec<Event>) {
+    pub(super) fn adopt_by_name(&self, kind: CandidacyKind, out: &mut Vec<Event>) {
+        if kind == CandidacyKind::OperatorAdoption && self.pause_forbids_naming() {
+            return out.push(decided(Decision::AdoptionRefused { why: Refusal::Paused }));
+        }
         if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
             return;
         }
@@ -68,7 +77,7 @@ impl Promoter {
         // of history is lost, the operator's word decides: who sees the primary and who promised it still refuses.
         let l = &self.ledger;
         if l.answer().is_some() && (l.is_writable() || l.announced().is_none() || l.verdict.is_down()) {
-            self.open_candidacy(self.next_term(), CandidacyKind::OperatorAdoption, out);
+            self.open_candidacy(self.next_term(), kind, out);
         } else {
             self.open(out);
         }
@@ -88,15 +97,14 @@ impl Promoter {
         if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
             return;
         }
-        let term = Term(heard.0.saturating_add(1));
+        let term = Term(heard.max(self.opened.unwrap_or_default()).0.saturating_add(1));
         self.open_candidacy(term, CandidacyKind::Incumbent, out);
     }
 
     pub(super) fn answer_win(&self, term: Term, kind: CandidacyKind, out: &mut Vec<Event>) {
-        if matches!(kind, CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption)
-            && self.ledger.roster.number == 0
-        {
-            out.push(decided(Decision::RosterCommitted(self.first_roster())));
+        if (kind == CandidacyKind::FirstAdoption || kind.is_by_name()) && self.ledger.roster.number == 0 {
+            let roster = self.asked_roster.as_deref().cloned().unwrap_or_else(|| self.first_roster());
+            out.push(decided(Decision::RosterCommitted(roster)));
         }
         if !self.ledger.leases() {
             self.act_on_win(term, out);
@@ -159,9 +167,16 @@ impl Promoter {
             term,
             primary: self.ledger.me(),
             lineage: Lineage { opened: term, timeline: *timeline },
-            forked: self.ledger.lineage.map(|l| (l, *switched_at)),
+            forked: self.parent_line(term).map(|l| (l, *switched_at)),
             system_id: *system_id,
         })));
+    }
+
+    /// The line that was promoted: as its frozen position told when it asked for votes. PostgreSQL may have been on a
+    /// newer one than the last that was confirmed (E3).
+    fn parent_line(&self, term: Term) -> Option<Lineage> {
+        let frozen = self.ledger.frozen_position(term).filter(|_| self.ledger.revision >= 3);
+        frozen.map(|p| p.lineage).or(self.ledger.lineage)
     }
 
     /// A winner that can't be guarded must not promote: the term ends here.

@@ -2,7 +2,7 @@
 //! (M1).
 
 use super::{Promoter, Proposal, decided, heard};
-use crate::core::{MemberId, Term};
+use crate::core::{BootNanos, Incarnation, MemberId, Term};
 use crate::events::{Decision, Event, Message, Observation, Roster};
 
 /// So often a proposal is sent under one number.
@@ -10,6 +10,12 @@ const SENT_MAX: u8 = 3;
 
 impl Promoter {
     pub(super) fn roster_observed(&mut self, observation: &Observation) {
+        if let Some((from, Message::Heartbeat(h))) = heard(observation)
+            && self.is_stranger(from, h.incarnation)
+            && self.strangers.get(&from).is_none_or(|(known, _)| *known != h.incarnation)
+        {
+            self.strangers.insert(from, (h.incarnation, self.now()));
+        }
         let Some(p) = &mut self.proposal else { return };
         match heard(observation) {
             // M1: an acceptance is of one content; another proposal may have borne the same number.
@@ -51,9 +57,32 @@ impl Promoter {
                     p.accepted.insert(me, *voted);
                 }
             }
-            Decision::RosterAdopted(_) => self.proposal = None,
+            Decision::RosterAdopted(_) => {
+                self.proposal = None;
+                let mut strangers = std::mem::take(&mut self.strangers);
+                strangers.retain(|m, (log, _)| self.is_stranger(*m, *log));
+                self.strangers = strangers;
+            }
             _ => {}
         }
+    }
+
+    /// Whether a member's log is another one than the registered one.
+    fn is_stranger(&self, member: MemberId, log: Incarnation) -> bool {
+        let registered = self.ledger.roster.incarnations.get(usize::from(member.0)).copied().flatten();
+        self.ledger.roster.number > 0 && registered != Some(log)
+    }
+
+    /// M1, L4: from when on a new log may be proposed. What it forgot was promised to, or voted for, with
+    /// durations that its own settings need not tell: while this lease stands no other can, so none that it
+    /// forgot outlasts the longest that was asked for here.
+    pub(super) fn owes_until(&self, member: MemberId, log: Incarnation) -> Option<BootNanos> {
+        let l = &self.ledger;
+        let (_, since) = self.strangers.get(&member).filter(|(known, _)| *known == log)?;
+        let longest = l.promise_longest.max(l.silence_owed);
+        let longest = longest.max(l.settings.lease_duration).max(l.settings.freeze_timeout);
+        // The other clock may run 2 % slower.
+        Some(since.plus_nanos(longest.0 + longest.0 / 50))
     }
 
     fn changed_member(&self, roster: &Roster) -> Option<MemberId> {
@@ -89,8 +118,9 @@ impl Promoter {
         }
         let stranger = self.settings().others().find_map(|m| {
             let heard = self.ledger.heartbeat(m)?.incarnation;
-            let registered = self.ledger.roster.incarnations.get(usize::from(m.0)).copied().flatten();
-            (registered != Some(heard)).then_some((m, heard))
+            let owes = || self.owes_until(m, heard).is_none_or(|until| self.now() < until);
+            let owed = self.ledger.revision >= 3 && owes();
+            (self.is_stranger(m, heard) && !owed).then_some((m, heard))
         });
         let Some((member, incarnation)) = stranger else { return };
         let mut roster = self.ledger.roster.clone();

@@ -40,7 +40,12 @@ impl Promoter {
         self.roster_decided(decision);
         match decision {
             Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => self.number = ask.number,
-            Decision::VoteRequested(ask) => self.number = ask.ask.number,
+            Decision::VoteRequested(ask) => {
+                self.number = ask.ask.number;
+                self.asked_roster = ask.roster.clone().map(Box::new);
+            }
+            // L8: the votes' promises are no grants any more, nor is the own one.
+            Decision::CandidacyClosed { .. } => self.grants.fill(BootNanos(0)),
             Decision::TestimonyRequested { number, .. } => self.number = *number,
             Decision::LeaseGranted { to, ask, .. } if *to == me => self.count_grant(me, ask),
             Decision::VoteGranted { candidate, ask, .. } if *candidate == me => self.count_grant(me, ask),
@@ -73,9 +78,15 @@ impl Promoter {
             Decision::PauseConfirmed { .. } => {
                 if let Some(p) = &mut self.pausing {
                     p.confirmed = true;
+                    self.leaving = true;
                 }
             }
-            Decision::StopRefused { .. } | Decision::StopAllowed => self.pausing = None,
+            Decision::StopAllowed => self.pausing = None,
+            Decision::StopRefused { .. } => {
+                self.pausing = None;
+                self.leaving = false;
+            }
+            Decision::PauseEnded(pause) if pause.primary == me => self.leaving = false,
             _ => {}
         }
     }
@@ -211,6 +222,8 @@ impl Promoter {
             Decision::LeaseReleased { .. } if self.pausing.is_some() => {
                 out.push(decided(Decision::StopAllowed));
             }
+            // The daemon stays: what was granted meanwhile counts.
+            Decision::StopRefused { .. } => self.extend(out),
             Decision::VerdictChanged { .. } => self.give_in_to_quorum(out),
             Decision::RosterAccepted { to, .. } if *to == self.ledger.me() => self.commit_roster(out),
             Decision::AnnouncementAdopted(winner) => {
@@ -250,7 +263,8 @@ impl Promoter {
     }
 
     fn extend(&self, out: &mut Vec<Event>) {
-        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing) else { return };
+        // L6: an extension arms the guard, which was told to stand down.
+        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.leaving) else { return };
         let Some(until) = self.granted_until() else { return };
         let held = self.ledger.lease.filter(|l| l.term == term).map_or(BootNanos(0), |l| l.until);
         if until > self.now() && (until > held || !self.extended) {
@@ -260,10 +274,23 @@ impl Promoter {
 
     /// A guard that outlived the last daemon holds the deadline that was granted to it (L6).
     fn take_over_guard(&self, armed: Option<(Term, BootNanos)>, out: &mut Vec<Event>) {
-        let Some((term, until)) = armed else { return };
+        if self.leaving {
+            return;
+        }
+        let Some((term, until)) = armed else { return self.arm_anew(out) };
         let held = self.ledger.lease.map_or(BootNanos(0), |l| l.until);
         if self.ledger.tenure == Some(term) && until > held && until > self.now() && !self.fencing {
             out.push(decided(Decision::LeaseExtended { term, until }));
+        }
+    }
+
+    /// L6: a guard that took another's place holds no deadline; without one it would not fence if no grant came any
+    /// more. What it is told is the lease that stands, no longer one.
+    fn arm_anew(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let held = l.lease.filter(|e| l.leases() && l.lease_stands() && l.tenure == Some(e.term));
+        if let Some(lease) = held.filter(|_| l.revision >= 3 && !self.fencing && !l.pause_protects()) {
+            out.push(decided(Decision::LeaseExtended { term: lease.term, until: lease.until }));
         }
     }
 
@@ -321,7 +348,9 @@ impl Promoter {
         let others_have = || {
             self.settings().others().any(|m| self.ledger.heartbeat(m).is_some_and(|h| h.announced.is_some()))
         };
-        let has_history = self.ledger.announced_term().0 > 0 || self.ledger.tenure.is_some() || others_have();
+        // A log that may have forgotten may have forgotten that (S8).
+        let l = &self.ledger;
+        let has_history = l.announced_term().0 > 0 || l.tenure.is_some() || l.forgetful || others_have();
         if !self.ledger.is_writable() || !has_history || self.fence_blocked() || !self.ledger.leases() {
             return;
         }

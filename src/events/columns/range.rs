@@ -66,10 +66,7 @@ impl Encoder {
             self.range = bound;
         }
         model.learn(bit);
-        while self.range < RANGE_MIN {
-            self.range <<= 8;
-            self.shift();
-        }
+        self.normalise();
     }
 
     /// Writes the lowest `count` bits of `value`, all equally probable.
@@ -80,10 +77,14 @@ impl Encoder {
             left -= now;
             self.range >>= now;
             self.low += (value >> left & ((1 << now) - 1)) * u64::from(self.range);
-            while self.range < RANGE_MIN {
-                self.range <<= 8;
-                self.shift();
-            }
+            self.normalise();
+        }
+    }
+
+    fn normalise(&mut self) {
+        while self.range < RANGE_MIN {
+            self.range <<= 8;
+            self.shift();
         }
     }
 
@@ -139,6 +140,13 @@ impl<'a> Decoder<'a> {
         self.input.is_empty()
     }
 
+    fn normalise(&mut self) {
+        while self.range < RANGE_MIN {
+            self.range <<= 8;
+            self.widen();
+        }
+    }
+
     fn widen(&mut self) {
         let next = match self.input.split_first() {
             Some((&next, rest)) => {
@@ -160,10 +168,7 @@ impl<'a> Decoder<'a> {
             self.range = bound;
         }
         model.learn(bit);
-        while self.range < RANGE_MIN {
-            self.range <<= 8;
-            self.widen();
-        }
+        self.normalise();
         bit
     }
 
@@ -179,10 +184,7 @@ impl<'a> Decoder<'a> {
             let part = (self.code / self.range).min((1 << now) - 1);
             self.code = self.code.wrapping_sub(part * self.range);
             value = value << now | u64::from(part);
-            while self.range < RANGE_MIN {
-                self.range <<= 8;
-                self.widen();
-            }
+            self.normalise();
         }
         value
     }

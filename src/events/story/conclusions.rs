@@ -103,10 +103,13 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             told(Level::Info, "roster adopted", text)
         }
         Decision::RollbackDetected { peer, remembered, own } => {
+            let why = if remembered > own {
+                format!("{} remembers record {remembered}, but only {own} are flushed here", w.name(*peer))
+            } else {
+                "that was found before, and it was not given another incarnation since".to_owned()
+            };
             let text = format!(
-                "the log of {me} was rolled back: {} remembers record {remembered}, but only {own} are flushed here; \
-                 {me} does not vote until its log is registered anew",
-                w.name(*peer)
+                "the log of {me} was rolled back: {why}; {me} does not vote until its log is registered anew"
             );
             told(Level::Critical, "rollback detected", text)
         }
@@ -248,6 +251,20 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
             Level::Info,
             "adoption forwarded",
             format!("{me} passes the operator's wish on to {}", w.name(*to)),
+        ),
+        Decision::HistoryRequested => told(
+            Level::Info,
+            "history requested",
+            format!("{me} asks for all winners so far: it does not know the first"),
+        ),
+        Decision::VouchForwarded { to } => told(
+            Level::Info,
+            "adoption forwarded",
+            format!(
+                "{me} passes the operator's wish on to {}, and his word that nothing is left of the paused \
+                 primary",
+                w.name(*to)
+            ),
         ),
         Decision::ResumeRepeated { to, pause } => told(
             Level::Info,

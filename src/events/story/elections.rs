@@ -17,10 +17,16 @@ pub(super) fn voted(
     let (me, name) = (scene.me(), scene.words.name(candidate));
     let whose = if candidate == scene.words.settings.me { "itself" } else { name };
     let compared = match (theirs, own) {
-        _ if loss_bytes > 0 => {
-            let most = own.map_or("unknown".to_owned(), |p| p.lsn.to_string());
+        (_, Some(own)) if loss_bytes > 0 => {
             format!(
-                "it accepts that {} bytes are lost, for {me} has {most} and can't be promoted",
+                "it accepts that {} bytes are lost, for {me} has {} and can't be promoted",
+                grouped(loss_bytes),
+                own.lsn
+            )
+        }
+        (_, None) if loss_bytes > 0 => {
+            format!(
+                "it accepts that {} bytes are lost, which {me} had when its PostgreSQL last answered",
                 grouped(loss_bytes)
             )
         }
@@ -40,6 +46,9 @@ pub(super) fn voted(
     let down = match kind {
         Some(CandidacyKind::FirstAdoption) => "all members agree on the first primary".to_owned(),
         Some(CandidacyKind::OperatorAdoption) => format!("the operator named {name}"),
+        Some(CandidacyKind::OperatorVouched) => {
+            format!("the operator named {name}, and vouches that nothing is left of the paused primary")
+        }
         Some(CandidacyKind::Incumbent) => format!("{name} holds the lease and stands above a higher term"),
         Some(CandidacyKind::Failover) | None => held(scene, me, verdict),
     };
@@ -226,9 +235,13 @@ pub(super) fn won(
         (CandidacyKind::Failover, None) => {
             "; how much the old primary had written last is not known".to_owned()
         }
-        (CandidacyKind::Incumbent | CandidacyKind::FirstAdoption | CandidacyKind::OperatorAdoption, _) => {
-            String::new()
-        }
+        (
+            CandidacyKind::Incumbent
+            | CandidacyKind::FirstAdoption
+            | CandidacyKind::OperatorAdoption
+            | CandidacyKind::OperatorVouched,
+            _,
+        ) => String::new(),
     };
     let text = format!(
         "{me} won term {term}: {} of {} voters voted for it ({}); its lease stands for {}{loss}",

@@ -119,6 +119,17 @@ pub(super) fn tell(scene: &Scene<'_>, from: MemberId, message: &Message) -> Told
             "adoption heard",
             format!("{peer} passes on that the operator named {me} as primary"),
         ),
+        Message::HistoryRequested => {
+            told(Level::Info, "history asked for", format!("{peer} asks for all winners so far"))
+        }
+        Message::AdoptionVouched => told(
+            Level::Info,
+            "adoption heard",
+            format!(
+                "{peer} passes on that the operator named {me} as primary, and vouches that nothing is left of \
+                 the paused one"
+            ),
+        ),
     }
 }
 
@@ -181,5 +192,8 @@ pub(super) const fn candidacy(kind: CandidacyKind) -> &'static str {
         CandidacyKind::Incumbent => "it holds the lease and stands above a higher term",
         CandidacyKind::FirstAdoption => "all members agree on the first primary",
         CandidacyKind::OperatorAdoption => "the operator named it",
+        CandidacyKind::OperatorVouched => {
+            "the operator named it, and vouches that nothing is left of the paused primary"
+        }
     }
 }

@@ -75,6 +75,7 @@ fn observed(observation: &Observation, memory: &mut StoryMemory) -> Option<Noise
         },
         Observation::ProcessStarted(_)
         | Observation::ReceiverEnded
+        | Observation::ReceiverSeen { .. }
         | Observation::PeerConnected { .. }
         | Observation::PeerDisconnected { .. }
         | Observation::FenceCompleted(_)
@@ -121,7 +122,9 @@ fn heard(from: MemberId, message: &Message, memory: &mut StoryMemory) -> Option<
         | Message::CandidacyYielded { .. }
         | Message::PauseAgreed(_)
         | Message::CandidacyEnded { .. }
-        | Message::AdoptionRequested => None,
+        | Message::AdoptionRequested
+        | Message::AdoptionVouched
+        | Message::HistoryRequested => None,
     }
 }
 
@@ -191,6 +194,8 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         | Decision::AnnouncementAdopted(_)
         | Decision::LineageConfirmed(_)
         | Decision::AdoptionForwarded { .. }
+        | Decision::VouchForwarded { .. }
+        | Decision::HistoryRequested
         | Decision::RoleFailed { .. } => None,
     }
 }

@@ -47,6 +47,10 @@ pub(super) fn tell(scene: &Scene<'_>, observation: &Observation) -> Told {
             let text = format!("the WAL receiver of {me} ended: {me} lost its stream from upstream");
             told(Level::Warning, "receiver ended", text)
         }
+        Observation::ReceiverSeen { from } => {
+            let from = from.map_or("no member that is known by that address", |m| w.name(m));
+            told(Level::Info, "receiver seen", format!("the WAL receiver of {me} streams from {from}"))
+        }
         Observation::PostmasterSeen { pid, sealed } => {
             let seal = if *sealed { ", standby.signal in place: read-only" } else { "" };
             told(Level::Info, "postmaster seen", format!("PostgreSQL runs on {me} (postmaster {pid}{seal})"))
@@ -80,6 +84,14 @@ pub(super) fn tell(scene: &Scene<'_>, observation: &Observation) -> Told {
         Observation::GuardReported(said) => guard(scene, said),
         Observation::OperatorRequested(OperatorRequest::Adopt { member }) => {
             let text = format!("the operator asked {me} to make {} the primary", w.name(*member));
+            told(Level::Info, "operator request", text)
+        }
+        Observation::OperatorRequested(OperatorRequest::AdoptVouched { member }) => {
+            let text = format!(
+                "the operator asked {me} to make {} the primary, and vouches that nothing is left of the paused \
+                 one",
+                w.name(*member)
+            );
             told(Level::Info, "operator request", text)
         }
         Observation::OperatorRequested(OperatorRequest::Stop) => {
@@ -178,7 +190,9 @@ fn fenced(me: &str, outcome: &FenceOutcome) -> Told {
 
 fn frozen(me: &str, term: Term, outcome: &FreezeOutcome) -> Told {
     match outcome {
-        FreezeOutcome::Frozen { lsn, settled, .. } | FreezeOutcome::FrozenOn { lsn, settled, .. } => {
+        FreezeOutcome::Frozen { lsn, settled, .. }
+        | FreezeOutcome::FrozenOn { lsn, settled, .. }
+        | FreezeOutcome::FrozenAt { lsn, settled, .. } => {
             let at = lsn.map_or("an unknown position".to_owned(), |lsn| lsn.to_string());
             let counts = if *settled {
                 ""

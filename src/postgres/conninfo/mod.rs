@@ -153,6 +153,15 @@ impl ConnInfo {
         &self.hosts
     }
 
+    /// Returns whether one of the servers to try has this name or address, and this port, as PostgreSQL displays
+    /// the sender of a WAL receiver.
+    #[must_use]
+    pub fn has_server(&self, host: &str, port: u16) -> bool {
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        let named = |h: &Host| h.name == host || address.is_some() && h.address == address;
+        self.hosts.iter().any(|h| h.port == port && named(h))
+    }
+
     /// Returns the role to log in as.
     #[must_use]
     pub fn user(&self) -> &str {

@@ -1,0 +1,134 @@
+//! Lines of history at one member (E3), and whose word counts for what (L6, M3): stepped record by record.
+
+mod member_support;
+
+use member_support::*;
+use pgfo::core::{Lsn, MemberId, Term, Timeline};
+use pgfo::events::{
+    Announcement, Answer, Decision, GuardReport, Message, Observation, OperatorRequest, PauseId, Refusal,
+};
+
+/// `C` as the winner of term 2, on timeline 2.
+fn winner() -> Announcement {
+    Announcement { forked: Some((lineage(1, 1), Lsn(0x300))), ..announcement(2, C, lineage(2, 2)) }
+}
+
+fn streaming(timeline: u32) -> Answer {
+    Answer { timeline: Some(Timeline(timeline)), streaming: true, receiver: true, ..answer(true, 5) }
+}
+
+fn confirmed(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| matches!(d, Decision::LineageConfirmed(_)))
+}
+
+fn follows(decisions: &[Decision]) -> Option<bool> {
+    decisions.iter().find_map(|d| match d {
+        Decision::FollowOrdered { .. } => Some(true),
+        Decision::FollowRefused { .. } => Some(false),
+        _ => None,
+    })
+}
+
+/// What `B` decides when it hears of the winner while it streams on timeline 2 from a member.
+fn heard_while_streaming_from(sender: MemberId) -> Vec<Decision> {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    b.see(Observation::ReceiverSeen { from: Some(A) });
+    assert!(confirmed(&b.probe_own(streaming(1))), "the operator set it up");
+    b.see(Observation::ReceiverSeen { from: Some(sender) });
+    b.probe_own(streaming(2));
+    b.hear_heartbeat(C, Some(winner()), 1)
+}
+
+#[test]
+fn the_winners_number_is_not_its_line_unless_it_comes_from_the_winner() {
+    let from_winner = heard_while_streaming_from(C);
+    assert!(confirmed(&from_winner), "{from_winner:?}");
+    // A made a timeline 2 of its own, which nobody was told of.
+    let from_another = heard_while_streaming_from(A);
+    assert!(!confirmed(&from_another), "{from_another:?}");
+    assert_eq!(follows(&from_another), Some(false), "{from_another:?}");
+}
+
+#[test]
+fn a_line_that_was_seen_before_its_number_was_announced_stays_foreign() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    b.see(Observation::ReceiverSeen { from: Some(A) });
+    b.probe_own(streaming(1));
+    b.a_confirms_down();
+    let request = Message::FreezeRequested { term: Term(2), nonce: process(C).nonce, roster_number: 1 };
+    assert!(freezes(&b.hear(C, request)));
+    b.see(Observation::FreezeCompleted { term: Term(2), outcome: frozen_on(0x200, 2) });
+    assert_eq!(follows(&b.hear_heartbeat(C, Some(winner()), 1)), Some(false));
+}
+
+/// A member whose log was lost: it hears of all winners, and its PostgreSQL is found on a timeline.
+fn without_a_log(timeline: u32) -> Vec<Decision> {
+    let mut b = Member::new(B, false);
+    b.hear(A, Message::RosterCommitted(roster(1)));
+    b.hear_heartbeat(C, Some(winner()), 1);
+    b.hear(C, Message::PrimaryAnnounced(announcement(1, A, lineage(1, 1))));
+    let unattached = Answer { timeline: None, ..answer(true, 5) };
+    assert!(!freezes(&b.probe_own(unattached)), "it may be about to attach");
+    b.now = b.now.plus_nanos(3 * SECOND);
+    assert!(freezes(&b.probe_own(unattached)));
+    b.see(Observation::FreezeCompleted { term: Term(2), outcome: frozen_on(0x200, timeline) })
+}
+
+#[test]
+fn a_member_without_its_log_follows_only_from_the_first_line() {
+    assert_eq!(follows(&without_a_log(1)), Some(true));
+    assert_eq!(follows(&without_a_log(2)), Some(false), "whose timeline 2 it is, nobody knows");
+}
+
+#[test]
+fn the_operator_who_names_a_member_elsewhere_is_passed_on_with_what_he_vouches_for() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    let plain = b.see(Observation::OperatorRequested(OperatorRequest::Adopt { member: C }));
+    assert!(plain.contains(&Decision::AdoptionForwarded { to: C }), "{plain:?}");
+    let vouched = b.see(Observation::OperatorRequested(OperatorRequest::AdoptVouched { member: C }));
+    assert!(vouched.contains(&Decision::VouchForwarded { to: C }), "{vouched:?}");
+}
+
+#[test]
+fn within_a_pause_only_the_operator_who_vouches_is_heard() {
+    let asked = |request| {
+        let mut b = Member::new(B, false);
+        b.led_by_a();
+        b.probe_own(answer(true, 5));
+        b.hear(A, Message::PauseRequested(PauseId { term: Term(1), number: 9, primary: A }));
+        b.see(Observation::OperatorRequested(request))
+    };
+    let plain = asked(OperatorRequest::Adopt { member: B });
+    assert!(plain.contains(&Decision::AdoptionRefused { why: Refusal::Paused }), "{plain:?}");
+    let vouched = asked(OperatorRequest::AdoptVouched { member: B });
+    assert!(!vouched.contains(&Decision::AdoptionRefused { why: Refusal::Paused }), "{vouched:?}");
+}
+
+#[test]
+fn who_heard_of_the_newest_winner_first_asks_for_the_others_until_it_is_told() {
+    let asks = |d: &[Decision]| d.contains(&Decision::HistoryRequested);
+    let mut b = Member::new(B, false);
+    b.hear(A, Message::RosterCommitted(roster(1)));
+    b.hear_heartbeat(C, Some(winner()), 1);
+    assert!(asks(&b.flushed()) && asks(&b.flushed()));
+    let told = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::HistoryShared { .. }));
+    assert!(!told(&b.hear(C, Message::HistoryRequested)), "it knows no more itself");
+    b.hear(C, Message::PrimaryAnnounced(announcement(1, A, lineage(1, 1))));
+    assert!(!asks(&b.flushed()));
+    assert!(told(&b.hear(C, Message::HistoryRequested)));
+}
+
+#[test]
+fn a_guard_that_took_anothers_place_is_told_the_lease_that_stands() {
+    let extends = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::LeaseExtended { .. }));
+    let mut a = Member::new(A, false);
+    a.adopt_first();
+    assert!(extends(&a.renew()));
+    a.see(Observation::GuardReported(GuardReport::Lost));
+    assert!(extends(&a.see(Observation::GuardReported(GuardReport::Present { armed: None }))));
+    a.now = a.now.plus_nanos(60 * SECOND);
+    assert!(!extends(&a.see(Observation::GuardReported(GuardReport::Present { armed: None }))));
+}

@@ -1,0 +1,204 @@
+//! What a primary, and whoever watches it, makes of what it sees: stepped record by record.
+
+use member_support::{A, B, C, Member, SECOND, announcement, answer, lineage, process, roster};
+use pgfo::core::{Incarnation, MemberId, Nanos, Term};
+use pgfo::events::{
+    Decision, FenceReason, FlushedMark, GuardReport, Heartbeat, LogFound, Message, Observation,
+    OperatorRequest, ProbeFailure, ProbeKind, ProbeReport, SignOfLife, Unelectable, Verdict,
+};
+use pgfo_replay::Seq;
+use std::sync::Arc;
+
+mod member_support;
+
+fn extends(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| matches!(d, Decision::LeaseExtended { .. }))
+}
+
+/// `A` leads, and a quorum has agreed that its daemon ends.
+fn pause_confirmed() -> Member {
+    let mut a = Member::new(A, false);
+    a.adopt_first();
+    assert!(extends(&a.renew()));
+    let said = a.see(Observation::OperatorRequested(OperatorRequest::Stop));
+    let pause = said.iter().find_map(|d| match d {
+        Decision::PauseRequested(pause) => Some(*pause),
+        _ => None,
+    });
+    let said = a.hear(B, Message::PauseAgreed(pause.expect("it asks for a pause")));
+    assert!(said.iter().any(|d| matches!(d, Decision::PauseConfirmed { .. })), "{said:?}");
+    a
+}
+
+#[test]
+fn a_guard_that_was_told_to_stand_down_is_not_armed_again() {
+    let mut a = pause_confirmed();
+    a.now = a.now.plus_nanos(SECOND);
+    assert!(!extends(&a.renew()), "while the guard stands down");
+    let said = a.see(Observation::GuardReported(GuardReport::StoodDown));
+    assert!(said.contains(&Decision::StopAllowed), "{said:?}");
+    a.now = a.now.plus_nanos(SECOND);
+    assert!(!extends(&a.renew()), "while the daemon ends");
+
+    // A daemon that stays goes on at once: its lease may be over in a moment.
+    let mut a = pause_confirmed();
+    a.now = a.now.plus_nanos(2 * SECOND);
+    a.renew();
+    let said = a.see(Observation::GuardReported(GuardReport::Lost));
+    assert!(said.iter().any(|d| matches!(d, Decision::StopRefused { .. })), "{said:?}");
+    assert!(extends(&said), "{said:?}");
+    a.now = a.now.plus_nanos(SECOND);
+    assert!(extends(&a.renew()));
+}
+
+#[test]
+fn who_may_have_forgotten_lets_nobody_write() {
+    let writes = |log: LogFound| {
+        let mut b = Member::new(B, false);
+        b.start(log);
+        let said = b.probe_own(answer(false, 5));
+        let fence = |d: &Decision| matches!(d, Decision::FenceOrdered { why: FenceReason::NoLease, .. });
+        !said.iter().any(fence)
+    };
+    assert!(writes(LogFound::Fresh), "a cluster that nobody has adopted yet");
+    assert!(!writes(LogFound::PutAside { path: "aside".to_owned(), why: "damaged".to_owned() }));
+    assert!(!writes(LogFound::TailLost { head: Seq(9) }));
+}
+
+fn heartbeat_of(member: MemberId, about_b: FlushedMark) -> Message {
+    let incarnation = process(member).incarnation;
+    let mut heard_flushed = vec![FlushedMark::default(); 3];
+    heard_flushed[1] = about_b;
+    Message::Heartbeat(Arc::new(Heartbeat {
+        announced: Some(announcement(1, A, lineage(1, 1))),
+        verdict: Verdict::Unknown,
+        term_seen: Term(0),
+        roster_number: 1,
+        incarnation,
+        flushed: FlushedMark { incarnation, seq: Seq(1) },
+        heard_flushed,
+        postgres: None,
+        electable: Err(Unelectable::Witness),
+        priority: 100,
+        able: Ok(()),
+        paused: None,
+        resumed: None,
+        lease_left: None,
+    }))
+}
+
+#[test]
+fn a_rolled_back_log_that_was_not_renewed_is_found_again() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    let finds = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::RollbackDetected { .. }));
+    let remembered = FlushedMark { incarnation: process(B).incarnation, seq: Seq(10_000) };
+    assert!(finds(&b.hear(C, heartbeat_of(C, remembered))));
+    assert!(!finds(&b.hear(C, heartbeat_of(C, remembered))), "once is enough");
+    // It ended before its log was given another incarnation; nobody need remember more by now.
+    b.start(LogFound::Intact);
+    assert!(finds(&b.hear(C, heartbeat_of(C, FlushedMark::default()))));
+    assert!(!finds(&b.hear(C, heartbeat_of(C, FlushedMark::default()))));
+    // Under another incarnation it waits to be registered.
+    b.start(LogFound::TailLost { head: Seq(10_000) });
+    assert!(!finds(&b.hear(C, heartbeat_of(C, FlushedMark::default()))));
+}
+
+fn probed(of: &mut Member, report: ProbeReport) -> Vec<Decision> {
+    let (kind, none) = (ProbeKind::Heartbeat, Nanos(0));
+    of.see(Observation::ProbeCompleted { target: A, kind, report, took: none, stalled: none })
+}
+
+fn suspects(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|d| matches!(d, Decision::SuspicionRaised { .. }))
+}
+
+#[test]
+fn signs_of_life_are_bounded_whatever_comes_between() {
+    let sign = ProbeReport::Alive(SignOfLife::TooManyClients);
+    let mut c = Member::new(C, false);
+    c.led_by_a();
+    // Nobody vouches: its daemon was heard last long ago.
+    c.now = c.now.plus_nanos(10 * SECOND);
+    probed(&mut c, sign);
+    c.now = c.now.plus_nanos(30 * SECOND);
+    assert!(suspects(&probed(&mut c, ProbeReport::Failed(ProbeFailure::TimedOut))));
+    assert!(!suspects(&probed(&mut c, sign)), "it is alive");
+    c.now = c.now.plus_nanos(31 * SECOND);
+    assert!(suspects(&probed(&mut c, sign)), "for more than a minute it has let nobody in");
+    // An answer ends that.
+    probed(&mut c, ProbeReport::Answered(answer(false, 1)));
+    assert!(!suspects(&probed(&mut c, sign)));
+    // A new primary does not inherit it.
+    c.now = c.now.plus_nanos(61 * SECOND);
+    c.hear(A, Message::PrimaryAnnounced(announcement(2, A, lineage(2, 2))));
+    assert!(!suspects(&probed(&mut c, sign)));
+}
+
+#[test]
+fn only_the_primary_of_the_term_says_which_postmaster_is_gone() {
+    let mut c = Member::new(C, false);
+    c.led_by_a();
+    c.a_confirms_down();
+    let boot_id = process(B).boot_id;
+    c.hear(B, Message::ConfirmedDown { term: Term(1), boot_id, postmaster_started: 9 });
+    c.hear(A, Message::ConfirmedDown { term: Term(0), boot_id, postmaster_started: 9 });
+    let said = probed(&mut c, ProbeReport::Answered(answer(false, 1)));
+    let back = |d: &Decision| matches!(d, Decision::VerdictChanged { .. });
+    assert!(!said.iter().any(back), "an orphan's late answer: {said:?}");
+}
+
+#[test]
+fn a_new_log_is_registered_once_nothing_it_forgot_can_stand() {
+    let mut a = Member::new(A, false);
+    // Longer than what the other knows of.
+    a.reload(|s| s.lease_duration = Nanos(30 * SECOND));
+    a.adopt_first();
+    let mut other = heartbeat_of(C, FlushedMark::default());
+    if let Message::Heartbeat(h) = &mut other {
+        Arc::make_mut(h).incarnation = Incarnation(77);
+    }
+    let mut proposed_after = None;
+    for seconds in 0..40 {
+        a.hear(C, other.clone());
+        let said = a.renew();
+        let proposes = said.iter().any(|d| matches!(d, Decision::RosterProposed(_)));
+        if proposes || a.flushed().iter().any(|d| matches!(d, Decision::RosterProposed(_))) {
+            proposed_after = Some(seconds);
+            break;
+        }
+        a.now = a.now.plus_nanos(SECOND);
+    }
+    assert!(proposed_after.is_some_and(|s| (30..=32).contains(&s)), "{proposed_after:?}");
+}
+
+#[test]
+fn the_first_roster_is_the_one_that_was_voted_on() {
+    let mut a = Member::new(A, false);
+    a.see(Observation::PostmasterSeen { pid: 1, sealed: false });
+    a.probe_own(answer(false, 5));
+    for peer in [B, C] {
+        a.hear_heartbeat(peer, None, 0);
+    }
+    let said = a.flushed();
+    let asked = said.iter().find_map(|d| match d {
+        Decision::VoteRequested(ask) => Some(ask.ask),
+        _ => None,
+    });
+    let asked = asked.expect("the first adoption");
+    // C has lost its log since, and with it its vote.
+    let mut other = heartbeat_of(C, FlushedMark::default());
+    if let Message::Heartbeat(h) = &mut other {
+        let h = Arc::make_mut(h);
+        h.announced = None;
+        h.roster_number = 0;
+        h.incarnation = Incarnation(77);
+    }
+    a.hear(C, other);
+    let said = a.hear(B, Message::VoteGranted(asked));
+    let committed = said.iter().find_map(|d| match d {
+        Decision::RosterCommitted(r) => Some(r.incarnations.clone()),
+        _ => None,
+    });
+    assert_eq!(committed, Some(roster(1).incarnations), "{said:?}");
+}
