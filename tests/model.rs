@@ -40,7 +40,7 @@ fn two_candidates_and_a_crash_come_to_their_end() {
         "a member came back without what it had not flushed",
         REFUSED,
     ];
-    check_all(bounds, 180_000, marks);
+    check_all(bounds, 110_000, marks);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_promotion_that_goes_wrong_comes_to_its_end() {
         ..killed()
     };
     let marks = &["a standby was elected", "a standby was promoted", "a promotion's outcome was not known"];
-    check_all(bounds, 80_000, marks);
+    check_all(bounds, 130_000, marks);
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Hash for Ledger {
         (&self.lineage, self.attached, self.strayed).hash(state);
         (&self.promotion_ordered, &self.promotion_failed_at).hash(state);
         (&self.tenure, &self.lease).hash(state);
-        self.local.hash(state);
+        (&self.local, &self.last_answer).hash(state);
         self.peers.hash(state);
     }
 }
@@ -78,7 +78,7 @@ impl Ledger {
         s.put("promise_longest", self.promise_longest);
         s.instant("silent_until", self.silent_until);
         s.put("paused", (&self.paused, &self.pause_confirmed, &self.resumed));
-        s.put("lineage", (&self.lineage, self.strayed));
+        s.put("lineage", (&self.lineage, self.attached, self.strayed));
         s.put("promotion_ordered", self.promotion_ordered);
         let pause = FAILED_PROMOTION_RETRIES * self.settings.retry_interval.0;
         s.maybe("promotion_failed_at", self.promotion_failed_at.map(|at| at.plus_nanos(pause)));
@@ -88,7 +88,8 @@ impl Ledger {
         let l = &self.local;
         let signs = matches!(l.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)));
         s.put("local", (l.runs, l.sealed, l.report.is_some(), signs));
-        s.put("answer", (l.answer, l.receiver_ran_in, l.last_started));
+        s.put("answer", (l.answer, l.receiver_ran_in, l.last_started, l.sender));
+        s.put("last_answer", self.last_answer);
         for p in &self.peers {
             self.project_peer(p, s);
         }

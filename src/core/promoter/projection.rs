@@ -44,7 +44,17 @@ impl Promoter {
             s.instant("grants", *at);
         }
         s.put("extended", self.extended);
-        s.put("fencing", (self.fencing, self.repeated, self.guard_present));
+        s.put("fencing", (self.fencing, self.repeated, self.guard_present, self.freezing, self.leaving));
+        // As with the ledger, no interval of a heartbeat ever ends.
+        s.put("unattached", self.unattached_since.is_some());
+        // It stands once in a term: what it opened matters while nothing else is as high.
+        let known = self.ledger.term_seen().max(self.ledger.released);
+        s.put("opened", self.opened.filter(|t| *t > known));
+        for (member, (log, _)) in &self.strangers {
+            s.put("strangers", (member, log));
+            s.maybe("strangers", self.owes_until(*member, *log));
+        }
+        s.put("asked_roster", &self.asked_roster);
         s.instant("fencing", self.fence_again_at);
         let pausing = self.pausing.as_ref().map(|p| (p.pause, &p.agreed, p.confirmed));
         s.put("pausing", pausing);

@@ -76,7 +76,7 @@ impl Promoter {
     /// M1, L4: from when on a new log may be proposed. What it forgot was promised to, or voted for, with
     /// durations that its own settings need not tell: while this lease stands no other can, so none that it
     /// forgot outlasts the longest that was asked for here.
-    fn owes_until(&self, member: MemberId, log: Incarnation) -> Option<BootNanos> {
+    pub(super) fn owes_until(&self, member: MemberId, log: Incarnation) -> Option<BootNanos> {
         let l = &self.ledger;
         let (_, since) = self.strangers.get(&member).filter(|(known, _)| *known == log)?;
         let longest = l.promise_longest.max(l.silence_owed);
