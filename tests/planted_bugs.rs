@@ -336,7 +336,6 @@ fn cases() -> Vec<Case> {
         case(Plant::PauseEndsBySilence, 0, &["S9", "S2"], {
             scenario(with_witness(), vec![pause, split(27_000, 30_000)])
         }),
-        case(Plant::TimelineNumberTrusted, 18, &["E3"], kept("014_line_that_was_announced_later")),
         case(Plant::NamedWhilePaused, 227, &["S2"], kept("017_named_while_a_backend_lingers")),
         case(Plant::DeadlineActsEarly, 0, &["H1"], {
             scenario(three(), vec![(20_000, Fault::StrayDeadlines { member: A, for_ms: 40_000 })])
