@@ -244,10 +244,16 @@ impl World {
         let now = self.now();
         let fresh = self.fresh();
         let node = self.node_mut(id);
+        let asked = node.guard.fencing;
         node.guard.restart(fresh);
         let Some(run) = node.postgres.as_ref().map(|p| p.run) else { return };
         self.for_daemon(id, Nanos(100_000), Happening::GuardReplied(crate::events::GuardReport::Lost));
         self.postgres_killed(id, run);
+        if asked {
+            // Whoever asked it for a fence, and gets no answer, makes the same fence without it.
+            let took = Nanos(5_000_000);
+            self.for_daemon(id, took, Happening::FenceEnded(Self::fenced(0, took)));
+        }
         self.queue_start(id, now.plus(Nanos::from_millis(1_000)));
         let present = crate::events::GuardReport::Present { armed: None };
         self.for_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));

@@ -2,7 +2,7 @@
 //!
 //! Only grants of renewals count, which a primary asks for once its announcement is flushed and told: before, their
 //! givers could not know the history.
-//! Who lost its log since does not count either (M1).
+//! Who lost its log since does not count either (M1), nor what an operator gave up by naming a primary (E10).
 
 use super::{Fact, Invariant, World};
 use crate::cluster::fact::replaces;
@@ -39,6 +39,8 @@ impl Invariant for Lineages {
                     let (branch, granted) = (p.branch, BTreeSet::from([*member]));
                     self.0.insert(a.term, Announced { holder: *member, branch, renewed: None, granted });
                 }
+                // E10: the operator's word replaces the comparison, also with what came before.
+                Decision::ElectionWon { kind, .. } if kind.is_by_name() => self.0.clear(),
                 Decision::ElectionWon { term, kind, .. } if replaces(*kind) => {
                     return self.judge(world, *member, *term);
                 }
