@@ -4,7 +4,7 @@ use member_support::{A, B, C, Member, SECOND, announcement, answer, lineage, pro
 use pgfo::core::{Incarnation, MemberId, Nanos, Term};
 use pgfo::events::{
     Decision, FenceReason, FlushedMark, GuardReport, Heartbeat, LogFound, Message, Observation,
-    OperatorRequest, ProbeFailure, ProbeKind, ProbeReport, SignOfLife, Unelectable, Verdict,
+    OperatorRequest, PauseId, ProbeFailure, ProbeKind, ProbeReport, SignOfLife, Unelectable, Verdict,
 };
 use pgfo_replay::Seq;
 use std::sync::Arc;
@@ -66,6 +66,10 @@ fn who_may_have_forgotten_lets_nobody_write() {
 }
 
 fn heartbeat_of(member: MemberId, about_b: FlushedMark) -> Message {
+    heartbeat_with(member, about_b, None)
+}
+
+fn heartbeat_with(member: MemberId, about_b: FlushedMark, resumed: Option<PauseId>) -> Message {
     let incarnation = process(member).incarnation;
     let mut heard_flushed = vec![FlushedMark::default(); 3];
     heard_flushed[1] = about_b;
@@ -82,7 +86,7 @@ fn heartbeat_of(member: MemberId, about_b: FlushedMark) -> Message {
         priority: 100,
         able: Ok(()),
         paused: None,
-        resumed: None,
+        resumed,
         lease_left: None,
     }))
 }
@@ -201,4 +205,50 @@ fn the_first_roster_is_the_one_that_was_voted_on() {
         _ => None,
     });
     assert_eq!(committed, Some(roster(1).incarnations), "{said:?}");
+}
+
+/// The primary came back and ended its pause while this member's daemon was away; by now it may not know that any more.
+#[test]
+fn the_end_of_a_pause_is_heard_from_who_knows_it() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    let pause = |number| PauseId { term: Term(1), number, primary: A };
+    b.hear(A, Message::PauseRequested(pause(9)));
+    let ends = |of: &mut Member, from, resumed| {
+        let said = of.hear(from, heartbeat_with(from, FlushedMark::default(), Some(resumed)));
+        said.iter().any(|d| matches!(d, Decision::PauseEnded(_)))
+    };
+    assert!(!ends(&mut b, C, pause(8)), "an older one");
+    assert!(!ends(&mut b, C, PauseId { primary: C, ..pause(9) }), "another primary's");
+    assert!(!ends(&mut b, A, pause(9)), "a heartbeat overtakes the flush of what it tells");
+    assert!(ends(&mut b, C, pause(9)));
+    assert!(!ends(&mut b, C, pause(9)), "once is enough");
+}
+
+#[test]
+fn the_pause_of_a_primary_without_a_vote_outlives_its_daemon() {
+    let mut a = Member::new(A, false);
+    a.adopt_first();
+    a.settings.members[usize::from(A.0)].votes = false;
+    let settings = Box::new(a.settings.clone());
+    a.see(Observation::SettingsChanged { settings, configuration_digest: String::new() });
+    let said = a.see(Observation::OperatorRequested(OperatorRequest::Stop));
+    let asks = |d: &Decision| matches!(d, Decision::PauseRequested(_));
+    assert!(said.iter().any(asks), "{said:?}");
+    assert!(said.iter().any(|d| matches!(d, Decision::PauseAgreed(p) if p.primary == A)), "{said:?}");
+}
+
+#[test]
+fn a_pause_protects_nothing_that_its_own_guard_has_fenced() {
+    let mut a = pause_confirmed();
+    // The daemon ended before its guard was told.
+    a.start(LogFound::Intact);
+    let said = a.see(Observation::GuardReported(GuardReport::Fenced { term: Term(1) }));
+    let over = |d: &Decision| {
+        matches!(
+            d,
+            Decision::FenceOrdered { term: Term(1), .. } | Decision::LeaseReleased { term: Term(1), .. }
+        )
+    };
+    assert!(said.iter().any(over), "{said:?}");
 }

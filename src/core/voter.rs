@@ -316,7 +316,9 @@ impl Voter {
         let l = &self.ledger;
         let from_primary =
             pause.primary == from && l.primary() == Some(from) && l.announced_term() == pause.term;
-        let able = l.settings.votes(l.me()) && l.registered() && !l.log_stalled;
+        // A primary without a vote counts for nothing in the quorum, but its own pause must outlive its daemon.
+        let mine = from == l.me();
+        let able = (mine || l.settings.votes(l.me())) && l.registered() && !l.log_stalled;
         let voted_on = l.voted.is_some_and(|v| v.ask.term > pause.term && v.candidate != from);
         let promised_on = l.standing_promise().is_some_and(|p| p.holder != from);
         let over = pause.term <= l.released || l.resumed.is_some_and(|r| r >= pause);
@@ -328,6 +330,18 @@ impl Voter {
     fn end_pause(&self, upto: PauseId, out: &mut Vec<Event>) {
         if self.ledger.paused.is_some_and(|p| p <= upto) {
             out.push(Event::Decided(Decision::PauseEnded(upto)));
+        }
+    }
+
+    /// M3: who knows that the pause is over had it from its primary, or saw what ends it, and passes it on: the
+    /// primary may have lost its log since, or its tenure. Its own heartbeat is no answer: it overtakes the flush,
+    /// and a crash would leave the primary paused alone.
+    fn hear_of_pauses(&self, from: MemberId, over: Option<PauseId>, out: &mut Vec<Event>) {
+        if let (Some(over), Some(paused)) = (over, self.ledger.paused)
+            && over.primary == paused.primary
+            && over.primary != from
+        {
+            self.end_pause(over, out);
         }
     }
 
@@ -391,6 +405,7 @@ impl Voter {
             Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
                 self.look_for_rollback(from, h, out);
+                self.hear_of_pauses(from, h.resumed, out);
             }
             _ => {}
         }

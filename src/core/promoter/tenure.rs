@@ -199,7 +199,14 @@ impl Promoter {
                     self.release_again(term, out);
                 }
             }
-            Some(GuardReport::Fenced { term }) => self.release_again(term, out),
+            Some(GuardReport::Fenced { term }) => {
+                self.release_again(term, out);
+                // M3: a guard that was not told in time to stand down fenced within the pause, whose end the
+                // others wait for: nothing is left that it protects.
+                if self.ledger.tenure == Some(term) && self.ledger.pause_protects() {
+                    self.release_or_fence(term, FenceReason::GuardDecided, out);
+                }
+            }
             // L6: the guard acts by itself. What is decided here makes it known, with its reason, before the
             // postmaster's end is seen.
             Some(GuardReport::FenceBegun { lease_over }) => {
