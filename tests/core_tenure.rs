@@ -4,7 +4,8 @@ use member_support::{A, B, C, Member, SECOND, announcement, answer, lineage, pro
 use pgfo::core::{Incarnation, MemberId, Nanos, Term};
 use pgfo::events::{
     Decision, FenceReason, FlushedMark, GuardReport, Heartbeat, LogFound, Message, Observation,
-    OperatorRequest, PauseId, ProbeFailure, ProbeKind, ProbeReport, SignOfLife, Unelectable, Verdict,
+    OperatorRequest, PauseId, PostgresState, ProbeFailure, ProbeKind, ProbeReport, Refusal, SignOfLife,
+    Unelectable, Verdict,
 };
 use pgfo_replay::Seq;
 use std::sync::Arc;
@@ -251,4 +252,31 @@ fn a_pause_protects_nothing_that_its_own_guard_has_fenced() {
         )
     };
     assert!(said.iter().any(over), "{said:?}");
+}
+
+/// Nobody was announced yet, so no lease bounds the one that writes: naming another would make two.
+#[test]
+fn the_operator_can_not_name_a_standby_beside_a_writer_that_nobody_leads() {
+    let refuses = |in_recovery| {
+        let mut b = Member::new(B, false);
+        b.probe_own(answer(true, 5));
+        let Message::Heartbeat(told) = heartbeat_of(A, FlushedMark::default()) else { unreachable!() };
+        let state = PostgresState {
+            alive: true,
+            in_recovery: Some(in_recovery),
+            sealed: false,
+            streaming: false,
+            system_id: None,
+            timeline: None,
+            received: None,
+            replayed: None,
+        };
+        let told = Heartbeat { announced: None, postgres: Some(state), ..(*told).clone() };
+        b.hear(A, Message::Heartbeat(Arc::new(told)));
+        let said = b.see(Observation::OperatorRequested(OperatorRequest::Adopt { member: B }));
+        let why = Refusal::SeesPrimary(Verdict::Reachable);
+        said.contains(&Decision::AdoptionRefused { why })
+    };
+    assert!(refuses(false));
+    assert!(!refuses(true));
 }

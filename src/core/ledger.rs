@@ -341,6 +341,17 @@ impl Ledger {
         }
     }
 
+    /// Returns whether another PostgreSQL than that of `but` is known to accept writes though nobody was ever
+    /// announced: no lease bounds it, and no verdict is about it (E10).
+    #[must_use]
+    pub fn knows_unled_writer_but(&self, but: MemberId) -> bool {
+        let writes = |m: MemberId| match m == self.me() {
+            true => self.is_writable(),
+            false => self.heartbeat(m).and_then(|h| h.postgres).is_some_and(|p| p.in_recovery == Some(false)),
+        };
+        self.announced().is_none() && self.settings.ids().any(|m| m != but && writes(m))
+    }
+
     /// Returns a peer's heartbeat, if it is connected and was heard lately.
     #[must_use]
     pub fn heartbeat(&self, member: MemberId) -> Option<&Heartbeat> {

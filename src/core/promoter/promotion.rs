@@ -4,6 +4,7 @@ use super::{Phase, Promoter, decided};
 use crate::core::{Plant, Term, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
+    Verdict,
 };
 
 impl Promoter {
@@ -69,6 +70,10 @@ impl Promoter {
     pub(super) fn adopt_by_name(&self, kind: CandidacyKind, out: &mut Vec<Event>) {
         if kind == CandidacyKind::OperatorAdoption && self.pause_forbids_naming() {
             return out.push(decided(Decision::AdoptionRefused { why: Refusal::Paused }));
+        }
+        if self.ledger.revision >= 3 && self.ledger.knows_unled_writer_but(self.ledger.me()) {
+            let why = Refusal::SeesPrimary(Verdict::Reachable);
+            return out.push(decided(Decision::AdoptionRefused { why }));
         }
         if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
             return;

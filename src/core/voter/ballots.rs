@@ -120,6 +120,9 @@ impl Voter {
         if other && !l.verdict.is_down() {
             return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
         }
+        if l.knows_unled_writer_but(from) {
+            return Ballot::Refuse(Refusal::SeesPrimary(Verdict::Reachable));
+        }
         let loss_bytes = match (l.rough_position(), ask.position) {
             (Some(own), Some(candidate)) => own.lsn.bytes_since(candidate.lsn),
             _ => 0,
