@@ -134,7 +134,8 @@ async fn a_standby_follows_after_a_promotion_and_a_diverged_one_is_noticed() {
     follower.wait_for("SELECT 1 FROM pg_class WHERE relname = 'kept'");
     assert_eq!(winner.sql("SELECT application_name FROM pg_stat_replication"), "it's n2");
 
-    let diverged = a.follow(&target, None, deadline(4000)).await;
+    // PostgreSQL may wait for `wal_retrieve_retry_interval`, 5 s, before the receiver fails again.
+    let diverged = a.follow(&target, None, deadline(20_000)).await;
     println!("follow of a diverged standby: {diverged:?}");
     let hinted = matches!(
         diverged,
