@@ -111,7 +111,7 @@ impl Promoter {
 
     /// The operator's word counts for the election at hand, not for one in weeks.
     fn name_it(&mut self, vouched: bool) {
-        if !vouched && self.pause_forbids_naming() {
+        if self.naming_forbidden(vouched).is_some() {
             return;
         }
         self.named = self.ledger.verdict.is_down() || self.ledger.announced().is_none();

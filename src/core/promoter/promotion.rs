@@ -60,19 +60,25 @@ impl Promoter {
         }
     }
 
+    /// Why the operator's word is not taken, if it is not.
+    ///
     /// M3: a paused primary need not fence, and with its daemon away nobody tells what is left of it: a backend
-    /// outlives its postmaster. The operator's word ends a pause only if he vouches for that, too.
-    pub(super) fn pause_forbids_naming(&self) -> bool {
-        self.ledger.revision >= 3 && self.ledger.paused.is_some() && !planted(Plant::NamedWhilePaused)
+    /// outlives its postmaster. The word ends a pause only if he vouches for that, too. E10: where nobody was ever
+    /// announced, no lease bounds a PostgreSQL that accepts writes.
+    pub(super) fn naming_forbidden(&self, vouched: bool) -> Option<Refusal> {
+        let l = &self.ledger;
+        if l.revision < 3 {
+            return None;
+        }
+        if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
+            return Some(Refusal::Paused);
+        }
+        l.knows_unled_writer_but(l.me()).then_some(Refusal::SeesPrimary(Verdict::Reachable))
     }
 
     /// E10: the operator named this member.
     pub(super) fn adopt_by_name(&self, kind: CandidacyKind, out: &mut Vec<Event>) {
-        if kind == CandidacyKind::OperatorAdoption && self.pause_forbids_naming() {
-            return out.push(decided(Decision::AdoptionRefused { why: Refusal::Paused }));
-        }
-        if self.ledger.revision >= 3 && self.ledger.knows_unled_writer_but(self.ledger.me()) {
-            let why = Refusal::SeesPrimary(Verdict::Reachable);
+        if let Some(why) = self.naming_forbidden(kind == CandidacyKind::OperatorVouched) {
             return out.push(decided(Decision::AdoptionRefused { why }));
         }
         if self.phase != Phase::Idle || self.ledger.tenure.is_some() || self.fencing {
