@@ -9,7 +9,7 @@ use super::scenario::CrashPoint;
 use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
+use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, Watch, effects, urgency};
 use crate::events::{
     Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
     ProcessIdentity, ProcessStart, Record,
@@ -295,6 +295,7 @@ impl World {
         let node = self.node_mut(id);
         let roles = node.log.fold(node.log.records.len(), &node.settings);
         let term_seen = roles.ledger().term_seen();
+        let watch = Watch::new(roles.ledger().announced().copied());
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
@@ -308,6 +309,7 @@ impl World {
             connected: vec![None; node.settings.members.len()],
             frozen_until: SimNanos(0),
             thawed_at: SimNanos(0),
+            watch,
             sender_told: None,
         });
         let start = ProcessStart {
@@ -398,9 +400,13 @@ impl World {
             Effect::Massage { target, attempt } => {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }
-            // The prober reads the announced primary at each heartbeat.
+            Effect::WatchPrimary(winner) => {
+                if let Some(daemon) = self.node_mut(id).daemon.as_mut() {
+                    daemon.watch.turn_to(winner);
+                }
+            }
             // A start anew is arranged where its decision is seen.
-            Effect::WatchPrimary(_) | Effect::StayRunning | Effect::StartAnew => {}
+            Effect::StayRunning | Effect::StartAnew => {}
             Effect::Freeze { term } => self.freeze(id, term),
             Effect::Fence { .. } => self.fence(id, false),
             Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),

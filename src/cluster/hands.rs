@@ -87,7 +87,7 @@ impl World {
         let flushed = Seq(self.node(id).log.flushed as u64);
         self.observe(id, Actor::Clock, Observation::HeartbeatDue { flushed });
         let node = self.node(id);
-        let primary = node.ledger().and_then(crate::core::Ledger::primary);
+        let primary = node.daemon.as_ref().and_then(|d| d.watch.primary());
         let has_postgres = node.postgres.is_some();
         if has_postgres {
             self.probe(id, id, ProbeKind::Heartbeat);

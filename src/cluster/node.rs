@@ -6,7 +6,7 @@ use super::queue::Run;
 use super::scenario::{CrashPoint, PromotionFault};
 use super::team::Team;
 use super::time::{HostClock, SimNanos};
-use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term};
+use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term, Watch};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
 use pgfo_replay::{BootNanos, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -44,6 +44,8 @@ pub struct Daemon {
     pub frozen_until: SimNanos,
     /// The instant before which it was frozen last: probes that span it are stalled (D4).
     pub thawed_at: SimNanos,
+    /// Whose PostgreSQL it probes.
+    pub watch: Watch,
     /// Whose PostgreSQL the WAL receiver was last told to stream from, in which run.
     pub sender_told: Option<(Run, MemberId)>,
 }

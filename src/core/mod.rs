@@ -12,6 +12,7 @@ mod shape;
 mod states;
 mod types;
 mod voter;
+mod watch;
 mod witness;
 
 pub use effects::{Effect, Urgency, effects, urgency};
@@ -29,4 +30,5 @@ pub(crate) use shape::request;
 pub use states::States;
 pub use types::*;
 pub use voter::Voter;
+pub use watch::Watch;
 pub use witness::Witness;

@@ -54,7 +54,9 @@ impl Promoter {
                 let due_at = self.after(Nanos(10 * self.settings().retry_interval.0));
                 self.following = Some(Following { term: *term, under_way: false, due_at, refused: true });
             }
-            Decision::AnnouncementAdopted(_) => self.following = None,
+            Decision::AnnouncementAdopted(a) if a.term == self.ledger.announced_term() => {
+                self.following = None
+            }
             _ => {}
         }
     }

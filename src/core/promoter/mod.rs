@@ -4,6 +4,7 @@
 mod candidacy;
 mod election;
 mod follow;
+mod leaving;
 mod phases;
 mod prevote;
 mod projection;
