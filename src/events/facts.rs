@@ -15,6 +15,11 @@ pub struct Lineage {
     pub timeline: Timeline,
 }
 
+impl Lineage {
+    /// Stands for the line of data of which nobody knows how it got there (E3): before every other, equal to none.
+    pub const UNKNOWN: Self = Self { opened: Term(0), timeline: Timeline(0) };
+}
+
 /// How far a member's WAL goes, ordered as elections order it: lineage first (E3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {

@@ -108,7 +108,9 @@ impl Promoter {
         if planted(Plant::NoIncumbent) {
             return;
         }
-        if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
+        // A primary without a vote needs those of the others only.
+        let able = l.ability_but(|why| *why == Refusal::NoVoter).is_ok();
+        if !l.is_writable() || !able || l.verdict.is_down() {
             return;
         }
         let term = Term(heard.max(self.opened.unwrap_or_default()).0.saturating_add(1));

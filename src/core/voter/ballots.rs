@@ -1,7 +1,7 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
 use super::Voter;
-use crate::core::{MemberId, Plant, planted};
+use crate::core::{Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
 };
@@ -191,12 +191,10 @@ impl Voter {
                         // E3: its data is off the announced history; nobody may stream it, so it counts for
                         // nothing.
                         Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
-                        Some(lsn) => {
-                            // Without a known line of history the bytes alone are compared: never nothing.
-                            let bare = Position { lineage: position.lineage, lsn };
-                            let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
-                            self.compare(position, ask.accepts_loss, Some(own))
-                        }
+                        Some(lsn) => match l.frozen_position(ask.ask.term) {
+                            Some(own) => self.compare(position, ask.accepts_loss, Some(own)),
+                            None => Self::compare_bytes(position, lsn),
+                        },
                     }
                 }
             },
@@ -224,6 +222,16 @@ impl Voter {
             return Ballot::Grant { own, loss_bytes: own_position.lsn.bytes_since(candidate.lsn) };
         }
         Ballot::Refuse(Refusal::PositionBehind { own: own_position, electable: electable.is_ok() })
+    }
+
+    /// Without a known line of history the bytes alone are compared: never nothing. But they are of no line that
+    /// the candidate could stream (E3).
+    fn compare_bytes(candidate: Position, lsn: Lsn) -> Ballot {
+        let own = Position { lineage: Lineage::UNKNOWN, lsn };
+        match lsn > candidate.lsn && !planted(Plant::PositionNotCompared) {
+            true => Ballot::Refuse(Refusal::PositionBehind { own, electable: false }),
+            false => Ballot::Grant { own: Some(own), loss_bytes: 0 },
+        }
     }
 
     fn newest_lineage(&self) -> Option<Lineage> {

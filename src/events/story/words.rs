@@ -145,6 +145,9 @@ impl<'a> Words<'a> {
 /// Returns `timeline 2 (opened in term 4)`.
 #[must_use]
 pub fn lineage(lineage: &Lineage) -> String {
+    if *lineage == Lineage::UNKNOWN {
+        return "a line of history that nobody knows".to_owned();
+    }
     format!("timeline {} (opened in term {})", lineage.timeline, lineage.opened)
 }
 
