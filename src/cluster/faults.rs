@@ -109,7 +109,10 @@ impl World {
                 self.node_mut(member).log.slow = (ends(self, for_ms), flush_ms);
             }
             Fault::DiskFull { member, for_ms } => {
-                self.node_mut(member).log.full_until = ends(self, for_ms);
+                let until = ends(self, for_ms);
+                // Filled twice, it has room again when the longer of the two ends.
+                let log = &mut self.node_mut(member).log;
+                log.full_until = until.max(log.full_until);
                 let why = "no space left on device".to_owned();
                 self.told(member, Observation::LogStalled { why });
                 self.queue.at(ends(self, for_ms), Event::FaultEnds(i));
@@ -164,7 +167,7 @@ impl World {
                 self.cut(&other, &one, false);
                 self.tell(|_| format!("-- mended: {one:?} and {other:?}"));
             }
-            Fault::DiskFull { member, .. } => {
+            Fault::DiskFull { member, .. } if self.now() >= self.node(member).log.full_until => {
                 self.told(member, Observation::LogRecovered);
             }
             Fault::Flap { one, other, every_ms, .. } => self.flap(i, one, other, every_ms),
