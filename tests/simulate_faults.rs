@@ -188,8 +188,9 @@ fn a_standby_without_disk_streams_again_when_there_is_room() {
 
 #[test]
 fn a_promotion_that_died_half_done_makes_no_primary_without_a_line_of_its_own() {
-    let half =
-        |member| (19_000, Fault::Promotion { member, fault: PromotionFault::HalfDoneThenCrash, for_ms: 9_000 });
+    let half = |member| {
+        (19_000, Fault::Promotion { member, fault: PromotionFault::HalfDoneThenCrash, for_ms: 9_000 })
+    };
     for restart_ms in [400, 3_000, 10_000] {
         let faults = vec![half(B), dead(20_000)];
         let s = Scenario { postgres_restart_ms: Some(restart_ms), ..scenario(three(), faults) };
@@ -256,7 +257,8 @@ fn files_of_before_are_read_as_ever() {
         {"at_ms": 2, "fault": {"Promotion": {"member": 0, "fault": "DoneThenCrash", "for_ms": 3}}}]}"#;
     let scenario: Scenario = serde_json::from_str(text).unwrap();
     assert_eq!(scenario.faults.len(), 2);
-    let more = r#"{"RolePanics": {"member": 1, "role": "Voter", "on": "VoteRequested", "times": 2, "for_ms": 9}}"#;
+    let more =
+        r#"{"RolePanics": {"member": 1, "role": "Voter", "on": "VoteRequested", "times": 2, "for_ms": 9}}"#;
     let fault: Fault = serde_json::from_str(more).unwrap();
     assert_eq!(fault.kind(), "RolePanics");
     assert_eq!(serde_json::to_string(&fault).unwrap().replace(':', ": ").replace(',', ", "), more);

@@ -1,6 +1,7 @@
 //! Faults that change how something behaves for a while: clocks, links, answers, the point at which a daemon
 //! dies. Nothing here is drawn: faults are data.
 
+use super::fact::Fact;
 use super::fault::{CrashPoint, Fault};
 use super::faults::RESTART;
 use super::node::Node;
@@ -97,6 +98,7 @@ impl World {
                     self.kill_host(id, until);
                     self.lose_log(id);
                 }
+                self.fact(Fact::EveryLogLost);
             }
             _ => {}
         }
