@@ -1,6 +1,7 @@
 //! What becomes of a role that fails on a record: how often it may, what is recorded of it, what it is rebuilt
 //! from. It performs nothing: whoever steps a role, in a daemon or in a simulated member, asks here.
 
+use crate::core::{Ledger, Nanos};
 use crate::events::{Actor, Decision, Event, Observation, Record};
 use pgfo_replay::{BootNanos, Failures as _, Seq};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,21 @@ const RESTARTS_MAX: usize = 3;
 const RESTART_WINDOW_NANOS: u64 = 60_000_000_000;
 /// A panic's words are cut here: they go into a record.
 const WHY_CHARS_MAX: usize = 200;
+
+/// A hand that has not told how something ended for so long never will: its report was lost, or the role failed
+/// on it.
+const REPORT_MAX: Nanos = Nanos::from_millis(60_000);
+
+/// Returns since when the report of what is ordered now is waited for; earlier revisions wait for ever.
+pub(crate) fn ordered_at(ledger: &Ledger) -> Option<BootNanos> {
+    (ledger.revision >= 4).then_some(ledger.now)
+}
+
+/// Returns whether the report of something that was ordered at `since` is given up.
+pub(crate) fn report_overdue(ledger: &Ledger, since: Option<BootNanos>) -> bool {
+    let patience = REPORT_MAX.0.max(2 * ledger.settings.freeze_timeout.0);
+    since.is_some_and(|since| ledger.now.nanos_since(since) >= patience)
+}
 
 /// The failures of one role within one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

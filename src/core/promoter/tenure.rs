@@ -2,7 +2,7 @@
 //! orderly end of its daemon.
 
 use super::{PAUSE_HEARTBEATS, Pausing, Phase, Promoter, decided, guard_said, heard};
-use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
+use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, ordered_at, planted};
 use crate::events::{
     Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, OperatorRequest,
     PauseId, PromotionOutcome, Verdict,
@@ -53,7 +53,10 @@ impl Promoter {
             Decision::LeaseExtended { .. } => {
                 self.extended |= self.granted_until().is_some_and(|t| t > self.now());
             }
-            Decision::FenceOrdered { .. } => self.fencing = true,
+            Decision::FenceOrdered { .. } => {
+                self.fencing = true;
+                self.ordered_at = ordered_at(&self.ledger);
+            }
             Decision::LeaseReleased { .. } => {
                 self.grants.fill(BootNanos(0));
                 self.extended = false;
