@@ -202,12 +202,14 @@ fn a_promotion_that_died_half_done_makes_no_primary_without_a_line_of_its_own() 
 }
 
 #[test]
-fn a_primary_that_turns_others_away_is_no_failover_while_its_daemon_vouches_for_it() {
+fn a_primary_that_turns_all_others_away_is_fenced_and_then_replaced() {
     for how in [Rejection::Refused, Rejection::Reset, Rejection::Unreachable] {
         let fault = Fault::Reject { member: A, how, for_ms: 20_000 };
         play(&scenario(three(), vec![(20_000, fault)]), |o, w| {
-            assert!(when(o, "PROMOTED").len() <= 1, "{}", tail(o));
-            assert_eq!(writers(w).len(), 1);
+            // Whatever turns them away, it is no proof of death: the lease is waited out.
+            once_within(o, "PROMOTED", 23_000.0, 4_000.0);
+            assert!(when(o, "m0 FENCE")[0] < when(o, "PROMOTED")[0], "{}", tail(o));
+            assert_eq!(writers(w), [B]);
         });
     }
 }
