@@ -54,7 +54,8 @@ fn a_role_that_keeps_failing_is_quarantined_and_its_member_votes_no_more() {
         some(o, "m1 DECIDED RoleFailed");
         some(o, "quarantined: true");
         // The operator starts its daemon anew when everything is mended; until then it is silent.
-        assert!(when(o, "m1 DECIDED VoteGranted").iter().all(|ms| *ms > 90_000.0), "{}", tail(o));
+        let voted = |ms: &f64| *ms > 30_000.0 && *ms < 90_000.0;
+        assert!(!when(o, "m1 DECIDED VoteGranted").iter().any(voted), "{}", tail(o));
         once_within(o, "m2 PROMOTED", 30_000.0, 7_000.0);
         assert_eq!(writers(w), [C]);
         assert!(o.marks.has(Mark::RoleQuarantined) && o.marks.has(Mark::RoleRebuilt));
@@ -242,7 +243,7 @@ fn members_with_different_timings_still_elect_one() {
         let retime = Fault::Retime { member, timings: Box::new(other.clone()) };
         play(&scenario(three(), vec![(18_000, retime), dead(30_000)]), |o, w| {
             once_within(o, "PROMOTED", 30_000.0, 1_000.0);
-            assert_eq!(writers(w), [B]);
+            assert_eq!(writers(w).len(), 1);
         });
     }
 }
