@@ -92,7 +92,9 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         std::mem::swap(&mut facts, &mut world.facts);
         for fact in facts.drain(..) {
             marks.add_all(of_fact(&world, &fact));
-            broken = broken.or_else(|| judges.look(&world, &fact));
+            if broken.is_none() {
+                broken = judges.look(&world, &fact);
+            }
         }
     }
     if broken.is_none() {
