@@ -100,7 +100,9 @@ impl World {
         for record in &batch {
             self.note(id, record);
         }
-        self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        if self.told {
+            self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        }
         self.node_mut(id).log.records.append(&mut batch);
         self.scratch.batch = batch;
         self.flush(id);
@@ -160,7 +162,7 @@ impl World {
             text.truncate(600);
             self.tell(|_| format!("m{} DECIDED {text}", id.0));
         }
-        if is_of_interest(decision) {
+        if self.told && is_of_interest(decision) {
             self.fact(Fact::Decided { member: id, decision: Box::new(decision.clone()) });
         }
         match decision {

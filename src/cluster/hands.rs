@@ -190,9 +190,9 @@ impl World {
 
     pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        if vote_of(&message).is_some()
-            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
-        {
+        let judged = vote_of(&message).is_some()
+            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_));
+        if self.told && judged {
             self.fact(Fact::Sent { from: id, to, message: message.clone() });
         }
         let Some(run) = run else { return };

@@ -32,6 +32,8 @@ pub struct World {
     pub network: Network,
     /// All lines of history.
     pub histories: Histories,
+    /// Whether what happens is told: not when a run is only repeated, whose first time was judged.
+    pub(super) told: bool,
     /// What happened since the invariants looked last.
     pub facts: Vec<Fact>,
     /// The run so far, in a number.
@@ -82,6 +84,7 @@ impl World {
             nodes: Vec::new(),
             network,
             histories: Histories::default(),
+            told: true,
             facts: Vec::new(),
             trace: TraceHash::default(),
             counter: 0,
@@ -205,8 +208,11 @@ impl World {
         self.nodes.iter().filter(|n| n.writes(now)).map(|n| n.id).collect()
     }
 
+    #[inline]
     pub(super) fn fact(&mut self, fact: Fact) {
-        self.facts.push(fact);
+        if self.told {
+            self.facts.push(fact);
+        }
     }
 
     pub(super) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
