@@ -178,6 +178,19 @@ fn a_checkpoint_that_does_not_fit_is_passed_over() {
     assert!(log.keep_checkpoint(&Checkpoint { origin: Incarnation(1), ..good }).is_err());
 }
 
+/// The first record of the block number `index`, once there is one: packing goes on while nothing is appended.
+fn packed(log: &EventLog<Event>, index: usize) -> Seq {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(block) = log.blocks().map(Result::unwrap).nth(index) {
+            return block.first;
+        }
+        let waited = begun.elapsed();
+        assert!(waited.as_secs() < 60, "{} blocks are packed after {waited:?}", log.blocks().count());
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_log_without_its_beginning_needs_the_state_before_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,16 +201,11 @@ fn a_log_without_its_beginning_needs_the_state_before_it() {
     }
     cluster.node(NODE2).write(dir.path());
     let settings = cluster.node(NODE2).settings.clone();
-    let pack = PackOptions { keep_records: 64, start_records: 64, force_records: 64, step_batches_max: 32 };
+    let pack = PackOptions { keep_records: 64, start_records: 64, force_records: 64, step_batches_max: 1024 };
     let options = LogOptions { pack, ..LogOptions::default() };
     let log = EventLog::<Event>::open(dir.path(), options).unwrap().log;
     let whole = recover(&log, &settings).unwrap().states;
-    // Packing goes on while nothing is appended.
-    let begun = std::time::Instant::now();
-    while log.blocks().count() < 4 && begun.elapsed().as_secs() < 60 {
-        std::thread::yield_now();
-    }
-    let block = log.blocks().map(Result::unwrap).nth(2).expect("three blocks are packed").first;
+    let block = packed(&log, 2);
     let before = states_at(&log, &settings, Seq(block.0 - 1)).unwrap();
     let base = seal_state(&before.states, before.place.unwrap(), log.origin()).unwrap();
     // Not in the middle of a block, and not with another record's hash.
@@ -220,7 +228,7 @@ fn a_log_without_its_beginning_needs_the_state_before_it() {
 
     // With a state that this release can't read, nothing may be guessed: S8.
     let log = opened.log;
-    let block = log.blocks().map(Result::unwrap).nth(1).unwrap().first;
+    let block = packed(&log, 1);
     let before = states_at(&log, &settings, Seq(block.0 - 1)).unwrap();
     let base = seal_state(&before.states, before.place.unwrap(), log.origin()).unwrap();
     log.cut_before(&Checkpoint { layout: LAYOUT + 1, ..base }).unwrap();

@@ -165,18 +165,7 @@ fn a_position_is_on_the_line_that_the_freeze_saw() {
 
 #[test]
 fn nobody_is_told_of_an_announcement_before_it_is_flushed() {
-    let mut a = Member::new(A, false);
-    a.see(Observation::PostmasterSeen { pid: 1, sealed: false });
-    a.probe_own(answer(false, 5));
-    for peer in [B, C] {
-        a.hear_heartbeat(peer, None, 0);
-    }
-    let said = a.flushed();
-    let asked = said.iter().find_map(|d| match d {
-        Decision::VoteRequested(ask) => Some(ask.ask),
-        _ => None,
-    });
-    let asked = asked.expect("the first adoption");
+    let (mut a, asked) = Member::that_stands_first();
     a.hear(B, Message::VoteGranted(asked));
     let until = a.now.plus_nanos(4 * SECOND);
     let said = a.see(Observation::GuardReported(GuardReport::Armed { term: Term(1), until }));

@@ -179,18 +179,7 @@ fn a_new_log_is_registered_once_nothing_it_forgot_can_stand() {
 
 #[test]
 fn the_first_roster_is_the_one_that_was_voted_on() {
-    let mut a = Member::new(A, false);
-    a.see(Observation::PostmasterSeen { pid: 1, sealed: false });
-    a.probe_own(answer(false, 5));
-    for peer in [B, C] {
-        a.hear_heartbeat(peer, None, 0);
-    }
-    let said = a.flushed();
-    let asked = said.iter().find_map(|d| match d {
-        Decision::VoteRequested(ask) => Some(ask.ask),
-        _ => None,
-    });
-    let asked = asked.expect("the first adoption");
+    let (mut a, asked) = Member::that_stands_first();
     // C has lost its log since, and with it its vote.
     let mut other = heartbeat_of(C, FlushedMark::default());
     if let Message::Heartbeat(h) = &mut other {

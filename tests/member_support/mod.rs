@@ -74,6 +74,21 @@ impl Member {
         member
     }
 
+    /// A primary that nobody ever announced, heard by all, as it asks for the votes of the first term.
+    pub fn that_stands_first() -> (Self, LeaseAsk) {
+        let mut first = Self::new(A, false);
+        first.see(Observation::PostmasterSeen { pid: 1, sealed: false });
+        first.probe_own(answer(false, 5));
+        for peer in [B, C] {
+            first.hear_heartbeat(peer, None, 0);
+        }
+        let asked = first.flushed().into_iter().find_map(|d| match d {
+            Decision::VoteRequested(ask) => Some(ask.ask),
+            _ => None,
+        });
+        (first, asked.expect("the first adoption"))
+    }
+
     pub fn peers(&self) -> Vec<MemberId> {
         self.settings.others().collect()
     }

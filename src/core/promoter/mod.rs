@@ -1,8 +1,10 @@
 //! The Promoter: holds the lease (L1, L2, L8, L9), stands for election (E1, E5, E7 to E10), orders
 //! the promotion, and follows the winner. It never votes and performs nothing.
 
+mod candidacy;
 mod election;
 mod follow;
+mod phases;
 mod prevote;
 mod projection;
 mod promotion;

@@ -1,7 +1,7 @@
 //! The pre-vote: asks everybody, reckons when enough promises will have run out, and ranks the
 //! candidates (E1, E5). It opens no term.
 
-use super::election::precedes;
+use super::candidacy::precedes;
 use super::{Phase, Promoter, decided};
 use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
 use crate::events::{Decision, Event, NoElection, Placement, Refusal, Testimony, Unelectable, Verdict};

@@ -1,0 +1,245 @@
+//! How an election goes from phase to phase: what was observed and decided is folded here, nothing is
+//! decided (E1, E2, E5 to E10).
+
+use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, heard};
+use crate::core::{BootNanos, MemberId, Nanos, Term};
+use crate::events::{
+    CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Message, Observation, OperatorRequest,
+    Refusal, Verdict,
+};
+use std::collections::BTreeMap;
+
+impl Promoter {
+    pub(super) fn election_observed(&mut self, observation: &Observation) {
+        if let Some((from, message)) = heard(observation) {
+            self.hear_answer(from, message);
+        }
+        let now = self.now();
+        match observation {
+            Observation::FreezeCompleted { term: frozen_term, .. } => {
+                let patience = self.after(self.settings().testimony_timeout);
+                if let Phase::Freezing { term, ends_at, .. } = &mut self.phase
+                    && term == frozen_term
+                {
+                    *ends_at = (*ends_at).min(patience);
+                }
+            }
+            Observation::GuardReported(GuardReport::Armed { term: armed_term, until }) if *until > now => {
+                if let Phase::Promoting { term, armed, .. } = &mut self.phase
+                    && term == armed_term
+                {
+                    *armed = true;
+                }
+            }
+            Observation::OperatorRequested(OperatorRequest::Adopt { member })
+                if *member == self.ledger.me() =>
+            {
+                self.name_it(false);
+            }
+            Observation::OperatorRequested(OperatorRequest::AdoptVouched { member })
+                if *member == self.ledger.me() =>
+            {
+                self.name_it(true);
+            }
+            Observation::DeadlinePassed(Deadline::ElectionDue) => {
+                if matches!(self.phase, Phase::CatchingUp { ends_at } if now >= ends_at) {
+                    self.accepts_loss = true;
+                    self.idle_until(now);
+                }
+            }
+            Observation::CatchUpCompleted { outcome, .. } => {
+                self.accepts_loss = !matches!(outcome, FollowOutcome::Streaming { .. });
+                if matches!(self.phase, Phase::CatchingUp { .. }) {
+                    self.idle_until(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_answer(&mut self, from: MemberId, message: &Message) {
+        let now = self.now();
+        let nonce = self.ledger.process.nonce;
+        let released = self.ledger.released >= self.ledger.announced_term();
+        let primary = self.ledger.primary();
+        let confirmed = self.ledger.verdict == Verdict::ConfirmedDown;
+        // It refuses for what this member knows to be over, and will freeze as soon as it knows, too.
+        let passes = |why: &Refusal| match why {
+            Refusal::PromiseStands { holder, .. } => released && Some(*holder) == primary,
+            Refusal::SeesPrimary(_) => confirmed,
+            _ => false,
+        };
+        match (message, &mut self.phase) {
+            (Message::FreezeRefused { why, .. }, Phase::Freezing { .. }) if passes(why) => {}
+            (Message::Testified(t), Phase::Asking { number, answers, .. })
+                if t.nonce == nonce && t.number == *number =>
+            {
+                answers.insert(from, (now, (**t).clone()));
+            }
+            (
+                Message::FreezeReported { term: t, nonce: n, position, electable, priority },
+                Phase::Freezing { term, answers, .. },
+            ) if t == term && *n == nonce => {
+                let answer =
+                    FreezeAnswer::Frozen { position: *position, electable: *electable, priority: *priority };
+                answers.insert(from, answer);
+            }
+            (Message::FreezeRefused { term: t, nonce: n, why }, Phase::Freezing { term, answers, .. })
+                if t == term && *n == nonce =>
+            {
+                answers.insert(from, FreezeAnswer::Refused(*why));
+            }
+            (Message::VoteGranted(echo), Phase::Standing { ask, granted, .. })
+                if echo == ask && !granted.contains(&from) =>
+            {
+                granted.push(from);
+            }
+            (Message::VoteRefused(echo, why), Phase::Standing { ask, refused, .. }) if **echo == *ask => {
+                refused.insert(from, *why);
+            }
+            (Message::CandidacyYielded { .. }, _) => {
+                self.preferred = true;
+                self.retry_at = now;
+            }
+            (Message::AdoptionRequested, _) => self.name_it(false),
+            (Message::AdoptionVouched, _) => self.name_it(true),
+            _ => {}
+        }
+    }
+
+    /// The operator's word counts for the election at hand, not for one in weeks.
+    fn name_it(&mut self, vouched: bool) {
+        if self.naming_forbidden(vouched).is_some() {
+            return;
+        }
+        self.named = self.ledger.verdict.is_down() || self.ledger.announced().is_none();
+    }
+
+    fn idle_until(&mut self, at: BootNanos) {
+        self.phase = Phase::Idle;
+        self.retry_at = at;
+    }
+
+    /// A pause before the next attempt, different for each member, so that they do not collide.
+    fn next_retry(&self) -> BootNanos {
+        let spread = u64::from(self.ledger.me().0) * self.settings().rank_delay.0;
+        self.after(Nanos(self.settings().retry_interval.0 + spread))
+    }
+
+    pub(super) fn election_decided(&mut self, decision: &Decision) {
+        let me = self.ledger.me();
+        if let Decision::CandidacyOpened { term, .. } = decision {
+            self.opened = self.opened.max(Some(*term));
+        }
+        match decision {
+            Decision::TestimonyRequested { number, .. } => {
+                let ends_at = self.after(self.settings().testimony_timeout);
+                self.phase = Phase::Asking { number: *number, ends_at, answers: BTreeMap::new() };
+            }
+            Decision::ElectionPlanned { at, .. } => {
+                let above = self.term_asked();
+                self.phase = Phase::Planned { at: *at, above };
+            }
+            Decision::CandidacyWithheld { why, .. } => {
+                self.withheld = Some(*why);
+                let pause = WITHHELD_RETRIES * self.settings().retry_interval.0;
+                self.idle_until(self.after(Nanos(pause)));
+            }
+            Decision::ElectionAbandoned { .. } => {
+                let at = self.next_retry();
+                self.idle_until(at);
+                self.preferred = false;
+            }
+            Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. } => {
+                let ends_at = self.after(self.settings().freeze_timeout);
+                self.phase = Phase::Freezing { term: *term, ends_at, answers: BTreeMap::new() };
+            }
+            Decision::FreezeRefused { to, term, why, .. } if *to == me => {
+                if let Phase::Freezing { term: t, answers, .. } = &mut self.phase
+                    && t == term
+                {
+                    answers.insert(me, FreezeAnswer::Refused(*why));
+                }
+            }
+            Decision::VoteRequested(ask) => {
+                let ends_at = self.after(self.settings().freeze_timeout);
+                self.phase = Phase::Standing {
+                    ask: ask.ask,
+                    kind: ask.kind,
+                    ends_at,
+                    granted: Vec::new(),
+                    refused: BTreeMap::new(),
+                };
+            }
+            Decision::VoteGranted { candidate, ask: asked, .. } if *candidate == me => {
+                if let Phase::Standing { ask, granted, .. } = &mut self.phase
+                    && *ask == **asked
+                    && !granted.contains(&me)
+                {
+                    granted.push(me);
+                }
+            }
+            Decision::VoteRefused { candidate, ask: asked, why } if *candidate == me => {
+                if let Phase::Standing { ask, refused, .. } = &mut self.phase
+                    && *ask == **asked
+                {
+                    refused.insert(me, *why);
+                }
+            }
+            Decision::CandidacyYielded { .. } => {
+                let at = self.next_retry();
+                self.idle_until(at);
+                self.preferred = false;
+            }
+            Decision::CatchUpOrdered { .. } => {
+                self.phase = Phase::CatchingUp { ends_at: self.after(self.settings().follow_timeout) };
+            }
+            Decision::ElectionWon { term, kind, .. } => {
+                let ends_at = self.after(self.settings().promote_timeout);
+                self.phase =
+                    Phase::Promoting { term: *term, kind: *kind, armed: false, ordered: false, ends_at };
+                self.preferred = false;
+            }
+            Decision::PromotionOrdered { .. } => {
+                if let Phase::Promoting { ordered, .. } = &mut self.phase {
+                    *ordered = true;
+                }
+            }
+            Decision::PrimaryAnnounced(_) | Decision::AnnouncementAdopted(_) => {
+                if self.ledger.tenure.is_none_or(|t| t <= self.ledger.announced_term()) {
+                    self.idle_until(self.now());
+                }
+                self.named = false;
+                self.accepts_loss = false;
+                self.preferred = false;
+                self.withheld = None;
+            }
+            Decision::LeaseReleased { .. } => {
+                let at = self.next_retry();
+                self.idle_until(at);
+            }
+            // E2, E6: this member froze for another's term: its own lower one is over.
+            Decision::FreezePromised { term, candidate, .. } if *candidate != me => {
+                let own = match &self.phase {
+                    Phase::Freezing { term, .. } => Some(*term),
+                    Phase::Standing { ask, .. } => Some(ask.term),
+                    _ => None,
+                };
+                if own.is_none_or(|own| own < *term) && !matches!(self.phase, Phase::Promoting { .. }) {
+                    let at = self.next_retry();
+                    self.idle_until(at);
+                }
+            }
+            Decision::VerdictChanged { to, .. } if !to.is_down() => {
+                self.withheld = None;
+                self.accepts_loss = false;
+                self.named = false;
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn stands_in(&self, term: Term) -> bool {
+        matches!(&self.phase, Phase::Standing { ask, .. } if ask.term == term)
+    }
+}
