@@ -4,6 +4,7 @@
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
 use super::fault::CrashPoint;
+use super::marks::is_usual;
 use super::node::{Daemon, Waiting};
 use super::poison::coarse;
 use super::queue::{Event, Happening, Run};
@@ -21,6 +22,11 @@ use std::hash::Hasher;
 
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
+
+/// What the trace takes in of every record.
+fn trace_word(now: SimNanos, id: MemberId) -> u64 {
+    now.0 ^ u64::from(id.0)
+}
 
 /// Whether a deed binds this member, so that its record must be on the disk before (S5). Told by what is
 /// done, not by what the decision is said to need.
@@ -76,6 +82,14 @@ impl World {
         let Some(daemon) = node.daemon.as_mut() else { return };
         let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
+        if self.story.is_none() && matches!(&batch[..], [only] if is_usual(only)) {
+            // Nobody decided anything, and nothing of it is remarkable: it is only kept.
+            self.trace.write_u64(trace_word(now, id));
+            node.log.records.append(&mut batch);
+            self.scratch.batch = batch;
+            self.flush(id);
+            return self.arm_deadlines(id);
+        }
 
         let mut at_once = std::mem::take(&mut self.scratch.at_once);
         let mut out = std::mem::take(&mut self.scratch.effects);
@@ -103,7 +117,9 @@ impl World {
         for record in &batch {
             self.note(id, record);
         }
-        self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        if self.told {
+            self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        }
         self.node_mut(id).log.records.append(&mut batch);
         self.scratch.batch = batch;
         self.flush(id);
@@ -124,7 +140,7 @@ impl World {
     }
 
     fn note(&mut self, id: MemberId, record: &Record) {
-        self.trace.write_u64(self.queue.now().0 ^ u64::from(id.0));
+        self.trace.write_u64(trace_word(self.queue.now(), id));
         let LogEvent::Decided(decision) = &record.event else {
             if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
                 && !matches!(
@@ -163,7 +179,7 @@ impl World {
             text.truncate(600);
             self.tell(|_| format!("m{} DECIDED {text}", id.0));
         }
-        if is_of_interest(decision) {
+        if self.told && is_of_interest(decision) {
             self.fact(Fact::Decided { member: id, decision: Box::new(decision.clone()) });
         }
         match decision {
@@ -183,15 +199,22 @@ impl World {
     }
 
     /// Begins a flush, if one is wanted and none is under way.
+    #[inline]
     pub(super) fn flush(&mut self, id: MemberId) {
+        let node = self.node(id);
+        let wanted = |d: &Daemon| !d.flushing && d.wanted.0 > node.log.flushed as u64;
+        if node.daemon.as_ref().is_some_and(wanted) {
+            self.begin_flush(id);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_flush(&mut self, id: MemberId) {
         let now = self.now();
         let draws = self.draws;
         let node = self.node_mut(id);
         let total = Seq(node.log.records.len() as u64);
         let Some(daemon) = node.daemon.as_mut() else { return };
-        if daemon.flushing || daemon.wanted.0 <= node.log.flushed as u64 {
-            return;
-        }
         daemon.flushing = true;
         let run = daemon.run;
         let draw = draws.draw(Domain::Flush, &[u64::from(id.0), total.0]);
@@ -205,24 +228,27 @@ impl World {
 
     /// A flush ended: what waited for it is done, in order.
     pub(super) fn flushed(&mut self, id: MemberId, upto: Seq) {
+        let mut ready = std::mem::take(&mut self.scratch.flushed);
         let node = self.node_mut(id);
         node.log.flushed = node.log.flushed.max(usize::try_from(upto.0).unwrap_or(usize::MAX));
         let flushed = node.log.flushed as u64;
         let Some(daemon) = node.daemon.as_mut() else { return };
         daemon.flushing = false;
-        let mut ready = Vec::new();
         while daemon.waiting.front().is_some_and(|w| w.needs.0 <= flushed) {
             ready.extend(daemon.waiting.pop_front());
         }
         let any = !ready.is_empty();
-        if any && self.dies_at(id, CrashPoint::Flushed) {
-            return;
-        }
-        for waiting in ready {
-            self.perform(id, waiting.sent_by, waiting.effect);
-            if self.dies_at(id, CrashPoint::BetweenDeeds) {
-                return;
+        let mut died = any && self.dies_at(id, CrashPoint::Flushed);
+        for waiting in ready.drain(..) {
+            if died {
+                break;
             }
+            self.perform(id, waiting.sent_by, waiting.effect);
+            died = self.dies_at(id, CrashPoint::BetweenDeeds);
+        }
+        self.scratch.flushed = ready;
+        if died {
+            return;
         }
         if any && self.dies_at(id, CrashPoint::Done) {
             return;

@@ -70,7 +70,7 @@ impl World {
                 took,
                 trouble: Some("a process in uninterruptible sleep".to_owned()),
             };
-            self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(outcome));
+            self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(Box::new(outcome)));
             let done = stubborn.max(now.plus(took)).plus(FENCE_RETRY);
             self.queue.at(done, Event::FenceDone(id, fence, took));
         } else {
@@ -87,7 +87,7 @@ impl World {
         if let Some(p) = node.postgres.as_mut() {
             p.orphans_until = SimNanos(0);
         }
-        self.for_daemon(id, Nanos(500_000), Happening::FenceEnded(Self::fenced(1, took)));
+        self.for_daemon(id, Nanos(500_000), Happening::FenceEnded(Box::new(Self::fenced(1, took))));
     }
 
     // ---- processes --------------------------------------------------------------------------
@@ -117,7 +117,7 @@ impl World {
         self.tell(|_| format!("m{} PostgreSQL gone", id.0));
         self.for_daemon(id, Nanos(200_000), Happening::PostmasterGone);
         if let Some((term, _)) = promoting {
-            let outcome = PromotionOutcome::Unknown { why: "the connection was lost".to_owned() };
+            let outcome = Box::new(PromotionOutcome::Unknown { why: "the connection was lost".to_owned() });
             self.for_daemon(id, Nanos(10_000_000), Happening::PromotionEnded { term, outcome });
         }
         self.lose_streams(id);
@@ -222,7 +222,7 @@ impl World {
         self.tell(|_| format!("m{} PROMOTED to timeline {timeline} at {at}", id.0));
         if let Some((term, daemon)) = promoting {
             let system_id = super::postgres::SYSTEM;
-            let outcome = PromotionOutcome::Promoted { timeline, switched_at: at, system_id };
+            let outcome = Box::new(PromotionOutcome::Promoted { timeline, switched_at: at, system_id });
             let ended = Happening::PromotionEnded { term, outcome };
             self.queue.after(Nanos(4_000_000), Event::Daemon(id, daemon, ended));
         }

@@ -261,7 +261,7 @@ impl World {
         if asked {
             // Whoever asked it for a fence, and gets no answer, makes the same fence without it.
             let took = Nanos(5_000_000);
-            self.for_daemon(id, took, Happening::FenceEnded(Self::fenced(0, took)));
+            self.for_daemon(id, took, Happening::FenceEnded(Box::new(Self::fenced(0, took))));
         }
         self.queue_start(id, now.plus(Nanos::from_millis(1_000)));
         let present = crate::events::GuardReport::Present { armed: None };

@@ -54,13 +54,15 @@ impl World {
             Happening::Connected { peer, peer_run } => self.connected(id, peer, peer_run),
             Happening::Disconnected { peer, refused } => self.disconnected(id, peer, refused),
             Happening::GuardReplied(report) => self.observe(id, hand, Observation::GuardReported(report)),
-            Happening::FenceEnded(outcome) => self.observe(id, hand, Observation::FenceCompleted(outcome)),
-            Happening::FreezeEnded { term, outcome } => self.freeze_ended(id, term, outcome),
+            Happening::FenceEnded(outcome) => self.observe(id, hand, Observation::FenceCompleted(*outcome)),
+            Happening::FreezeEnded { term, outcome } => self.freeze_ended(id, term, outcome.map(|o| *o)),
             Happening::PromotionEnded { term, outcome } => {
+                let outcome = *outcome;
                 self.observe(id, hand, Observation::PromotionCompleted { term, outcome, commands: vec![] });
             }
             Happening::FollowPoll { term, primary, started } => self.follow_poll(id, term, primary, started),
             Happening::FollowEnded { term, outcome } => {
+                let outcome = *outcome;
                 if matches!(outcome, FollowOutcome::Diverged { .. }) {
                     self.plan_rebuild(id);
                 }
@@ -193,9 +195,9 @@ impl World {
 
     pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        if vote_of(&message).is_some()
-            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
-        {
+        let judged = vote_of(&message).is_some()
+            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_));
+        if self.told && judged {
             self.fact(Fact::Sent { from: id, to, message: message.clone() });
         }
         let Some(run) = run else { return };
@@ -285,7 +287,7 @@ impl World {
                 self.observe(id, Actor::PostgresOperator, observed);
             }
             None => {
-                let outcome = Some(unseen("no observation in time"));
+                let outcome = Some(Box::new(unseen("no observation in time")));
                 self.for_daemon(id, late, Happening::FreezeEnded { term, outcome });
             }
         }
@@ -303,7 +305,7 @@ impl World {
         let Some(p) = node.postgres.as_mut() else { return };
         let failed = |why: &str| PromotionOutcome::Failed { why: why.to_owned() };
         let unknown = || PromotionOutcome::Unknown { why: "no answer in time".to_owned() };
-        let ended = |outcome| Happening::PromotionEnded { term, outcome };
+        let ended = |outcome| Happening::PromotionEnded { term, outcome: Box::new(outcome) };
         let promoted = Event::PostgresPromoted(id, p.run);
         match fault {
             Some(PromotionFault::Vetoed) => {
@@ -382,9 +384,12 @@ impl World {
             _ => None,
         };
         match outcome {
-            Some(outcome) => self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome }),
+            Some(outcome) => {
+                let outcome = Box::new(outcome);
+                self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
+            }
             None if elapsed > limit => {
-                let outcome = FollowOutcome::Failed { why: "not streaming in time".to_owned() };
+                let outcome = Box::new(FollowOutcome::Failed { why: "not streaming in time".to_owned() });
                 self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
             }
             None => self.for_daemon(id, POLL, Happening::FollowPoll { term, primary, started }),

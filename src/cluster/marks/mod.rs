@@ -4,7 +4,7 @@
 
 mod recognise;
 
-pub(super) use recognise::{Noted, of_fact};
+pub(super) use recognise::{Noted, is_usual, of_fact};
 
 macro_rules! marks {
     ($($name:ident, $rule:literal, $one_in:literal, $says:literal;)*) => {

@@ -290,7 +290,7 @@ fn refused_anybody(ledger: &Ledger, why: &Refusal) -> Option<Mark> {
 
 /// Most of what is recorded, which shows no mark: told apart first, since it is most of what a run records.
 #[inline]
-fn is_usual(record: &Record) -> bool {
+pub(in crate::cluster) fn is_usual(record: &Record) -> bool {
     match &record.event {
         Event::Observed(observation) => match observation {
             Observation::HeartbeatDue { .. } => true,
