@@ -3,13 +3,14 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
+use super::fault::CrashPoint;
 use super::node::{Daemon, Waiting};
+use super::poison::coarse;
 use super::queue::{Event, Happening, Run};
-use super::scenario::CrashPoint;
 use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
+use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, Watch, effects, urgency};
 use crate::events::{
     Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
     ProcessIdentity, ProcessStart, Record,
@@ -46,17 +47,33 @@ fn binds(effect: &Effect) -> bool {
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
+        if !self.node(id).losing.is_empty() && self.loses(id, &observation) {
+            return;
+        }
         let now = self.now();
         let node = &mut self.nodes[usize::from(id.0)];
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
-        let Some(daemon) = node.daemon.as_mut() else { return };
+        if node.daemon.is_none() {
+            return;
+        }
         let event = LogEvent::Observed(observation);
         // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
         // moved behind the log, which is not, once it is whole.
         let memory = std::mem::take(&mut self.scratch.batch);
         let seq = Seq(node.log.records.len() as u64 + 1);
         let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
-        let mut batch = step(&mut daemon.roles, &mut self.scratch.answers, batch);
+        let poisoned = !node.poisons.is_empty() && node.is_poisoned(now);
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        let mut batch = if poisoned {
+            match self.step_poisoned(id, batch) {
+                Some(batch) => batch,
+                None => return,
+            }
+        } else {
+            step(&mut daemon.roles, &mut self.scratch.answers, batch)
+        };
+        let node = &mut self.nodes[usize::from(id.0)];
+        let Some(daemon) = node.daemon.as_mut() else { return };
         let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
 
@@ -229,7 +246,7 @@ impl World {
         for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
-                let at = node.clock.instant(pair.1);
+                let at = coarse(node.grain, self.queue.now(), node.clock.instant(pair.1));
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
                 if stray {
                     strays.push((pair.0, at));
@@ -257,9 +274,7 @@ impl World {
         let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
         // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
         let mut folded = node.log.fold(end, &node.settings);
-        for record in &node.log.records[end..] {
-            folded.evolve(record);
-        }
+        folded.fold(&node.log.records[end..]);
         let run = daemon.run;
         let differs = Team::difference(folded, daemon.roles);
         node.log.records.truncate(end);
@@ -295,6 +310,7 @@ impl World {
         let node = self.node_mut(id);
         let roles = node.log.fold(node.log.records.len(), &node.settings);
         let term_seen = roles.ledger().term_seen();
+        let watch = Watch::new(roles.ledger().announced().copied());
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
@@ -308,7 +324,9 @@ impl World {
             connected: vec![None; node.settings.members.len()],
             frozen_until: SimNanos(0),
             thawed_at: SimNanos(0),
+            watch,
             sender_told: None,
+            budgets: Default::default(),
         });
         let start = ProcessStart {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -398,9 +416,13 @@ impl World {
             Effect::Massage { target, attempt } => {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }
-            // The prober reads the announced primary at each heartbeat.
+            Effect::WatchPrimary(winner) => {
+                if let Some(daemon) = self.node_mut(id).daemon.as_mut() {
+                    daemon.watch.turn_to(winner);
+                }
+            }
             // A start anew is arranged where its decision is seen.
-            Effect::WatchPrimary(_) | Effect::StayRunning | Effect::StartAnew => {}
+            Effect::StayRunning | Effect::StartAnew => {}
             Effect::Freeze { term } => self.freeze(id, term),
             Effect::Fence { .. } => self.fence(id, false),
             Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),

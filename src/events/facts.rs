@@ -292,6 +292,11 @@ pub enum Refusal {
     NotHeardYet,
     /// The asker is an announced primary, and this member does not know that announcement yet (L5).
     WinnerUnknown,
+    /// Nobody who is heard remembers a primary, but a member that is not heard may (E10).
+    MemberUnheard {
+        /// The first of them.
+        member: MemberId,
+    },
 }
 
 /// What a member may say of its own ability to vote.

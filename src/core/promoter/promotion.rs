@@ -64,7 +64,7 @@ impl Promoter {
     ///
     /// M3: a paused primary need not fence, and with its daemon away nobody tells what is left of it: a backend
     /// outlives its postmaster. The word ends a pause only if he vouches for that, too. E10: where nobody was ever
-    /// announced, no lease bounds a PostgreSQL that accepts writes.
+    /// announced, no lease bounds a PostgreSQL that accepts writes; and a member that is not heard may remember who was.
     pub(super) fn naming_forbidden(&self, vouched: bool) -> Option<Refusal> {
         let l = &self.ledger;
         if l.revision < 3 {
@@ -73,7 +73,10 @@ impl Promoter {
         if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
             return Some(Refusal::Paused);
         }
-        l.knows_unled_writer_but(l.me()).then_some(Refusal::SeesPrimary(Verdict::Reachable))
+        if l.knows_unled_writer_but(l.me()) {
+            return Some(Refusal::SeesPrimary(Verdict::Reachable));
+        }
+        (l.revision >= 4 && l.before_rosters()).then(|| l.nobody_remembers().err()).flatten()
     }
 
     /// E10: the operator named this member.

@@ -50,10 +50,8 @@ impl Voter {
         if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
             return self.ballot_again(from, ask);
         }
-        let by_name = ask.kind.is_by_name();
-        let adoption = ask.kind == CandidacyKind::FirstAdoption || by_name;
-        // E10, S8: the operator vouches for who can't be heard, not against who remembers.
-        let untouched = self.nobody_remembers(by_name);
+        let adoption = ask.kind == CandidacyKind::FirstAdoption || ask.kind.is_by_name();
+        let untouched = l.nobody_remembers().is_ok();
         if adoption && l.before_rosters() && !untouched {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
@@ -201,21 +199,6 @@ impl Voter {
                 }
             },
         }
-    }
-
-    /// S8: a log without a roster may be a new one or one that took the place of a lost one: nothing tells
-    /// them apart. So it takes part in an adoption only if every member is heard (or, `vouched`, the operator
-    /// answers for those that are not), could vote and knows of no history: then nobody is left who remembers
-    /// one, nor anybody whom a forgotten promise binds.
-    fn nobody_remembers(&self, vouched: bool) -> bool {
-        let l = &self.ledger;
-        let none = |m| match l.heartbeat(m) {
-            None => vouched,
-            Some(h) => {
-                h.announced.is_none() && h.roster_number == 0 && (h.able.is_ok() || !l.settings.votes(m))
-            }
-        };
-        l.roster.number == 0 && l.history.is_empty() && !l.forgetful && l.settings.others().all(none)
     }
 
     /// E6, E7: the candidate's position is at least this member's own.

@@ -12,6 +12,6 @@ impl Voter {
         s.put("pending", pending);
         s.put("refused_freeze", self.refused_freeze);
         s.put("freezing", (self.freezing, self.frozen_in, self.catching_up));
-        s.put("stopping", (self.stopping, self.flush_unknown, self.renewal_owed));
+        s.put("stopping", (self.stopping, self.flush_unknown, self.renewal_owed, self.guard_armed));
     }
 }

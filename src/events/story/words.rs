@@ -112,6 +112,9 @@ impl<'a> Words<'a> {
             Refusal::OtherSystem => "the candidate belongs to another PostgreSQL cluster".to_owned(),
             Refusal::HistoryExists => "the cluster has a history already".to_owned(),
             Refusal::NotHeardYet => "its heartbeat was not heard yet since this member's start".to_owned(),
+            Refusal::MemberUnheard { member } => {
+                format!("{} is not heard, and may remember a primary", self.name(*member))
+            }
             Refusal::WinnerUnknown => format!("{who} does not know yet that the asker was announced"),
         }
     }
