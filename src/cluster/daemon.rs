@@ -3,9 +3,10 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
+use super::fault::CrashPoint;
 use super::node::{Daemon, Waiting};
+use super::poison::coarse;
 use super::queue::{Event, Happening, Run};
-use super::scenario::CrashPoint;
 use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
@@ -46,17 +47,33 @@ fn binds(effect: &Effect) -> bool {
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
+        if !self.node(id).losing.is_empty() && self.loses(id, &observation) {
+            return;
+        }
         let now = self.now();
         let node = &mut self.nodes[usize::from(id.0)];
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
-        let Some(daemon) = node.daemon.as_mut() else { return };
+        if node.daemon.is_none() {
+            return;
+        }
         let event = LogEvent::Observed(observation);
         // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
         // moved behind the log, which is not, once it is whole.
         let memory = std::mem::take(&mut self.scratch.batch);
         let seq = Seq(node.log.records.len() as u64 + 1);
         let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
-        let mut batch = step(&mut daemon.roles, &mut self.scratch.answers, batch);
+        let poisoned = !node.poisons.is_empty() && node.is_poisoned(now);
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        let mut batch = if poisoned {
+            match self.step_poisoned(id, batch) {
+                Some(batch) => batch,
+                None => return,
+            }
+        } else {
+            step(&mut daemon.roles, &mut self.scratch.answers, batch)
+        };
+        let node = &mut self.nodes[usize::from(id.0)];
+        let Some(daemon) = node.daemon.as_mut() else { return };
         let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
 
@@ -229,7 +246,7 @@ impl World {
         for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
-                let at = node.clock.instant(pair.1);
+                let at = coarse(node.grain, self.queue.now(), node.clock.instant(pair.1));
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
                 if stray {
                     strays.push((pair.0, at));
@@ -257,9 +274,7 @@ impl World {
         let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
         // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
         let mut folded = node.log.fold(end, &node.settings);
-        for record in &node.log.records[end..] {
-            folded.evolve(record);
-        }
+        folded.fold(&node.log.records[end..]);
         let run = daemon.run;
         let differs = Team::difference(folded, daemon.roles);
         node.log.records.truncate(end);
@@ -311,6 +326,7 @@ impl World {
             thawed_at: SimNanos(0),
             watch,
             sender_told: None,
+            budgets: Default::default(),
         });
         let start = ProcessStart {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,11 +1,11 @@
 //! Faults: how each begins, ends, and how everything is mended. Nothing here is drawn: faults are data.
 
 use super::fact::Fact;
+use super::fault::Fault;
 use super::guard::STALL_MAX;
 use super::hands_time::LINK_IDLE;
 use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening};
-use super::scenario::Fault;
 use super::time::{HostClock, SimNanos};
 use super::world::World;
 use crate::core::{BootId, Incarnation, MemberId, Nanos};
@@ -184,6 +184,12 @@ impl World {
             if self.node(id).postgres.as_ref().is_some_and(|p| !p.lives()) {
                 self.queue_start(id, self.now().plus(Nanos::from_millis(1_000)));
             }
+            if self.node(id).ledger().is_some_and(|l| l.quarantined) {
+                self.tell(|_| {
+                    format!("-- operator starts the daemon of m{} anew: a role is quarantined", id.0)
+                });
+                self.crash_daemon(id);
+            }
             self.daemon_returns(id, self.now().plus(RESTART));
         }
     }
@@ -262,7 +268,7 @@ impl World {
         self.for_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
     }
 
-    fn kill_host(&mut self, id: MemberId, until: SimNanos) {
+    pub(super) fn kill_host(&mut self, id: MemberId, until: SimNanos) {
         let node = self.node_mut(id);
         if !node.powered {
             return;

@@ -3,10 +3,11 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, vote_of};
+use super::fault::{PromotionFault, Rejection};
 use super::parcels::Parcel;
+use super::poison::coarse;
 use super::postgres::Process;
 use super::queue::{Event, Happening};
-use super::scenario::PromotionFault;
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{Lsn, MemberId, Nanos, Term};
@@ -104,8 +105,10 @@ impl World {
         for peer in open {
             self.connect(id, peer);
         }
-        let every = Nanos::from_millis(self.scenario.timings.heartbeat_ms);
-        self.for_daemon(id, every, Happening::Heartbeat);
+        let every = self.node(id).settings.heartbeat_interval;
+        let now = self.now();
+        let due = coarse(self.node(id).grain, now, now.plus(every));
+        self.for_daemon(id, due.since(now), Happening::Heartbeat);
     }
 
     // ---- probes -----------------------------------------------------------------------------
@@ -132,7 +135,9 @@ impl World {
         let now = self.now();
         let there = self.node(target);
         let reached = there.runs(now) && self.network.reaches(id, target) && self.network.reaches(target, id);
+        let rejected = there.rejects.filter(|(_, until)| id != target && now < *until);
         let found = match &there.postgres {
+            Some(_) if reached && rejected.is_some() => rejected.map(|(how, _)| turned_away(how)),
             Some(p) if reached => p.probed(now, &self.histories),
             _ => None,
         };
@@ -317,6 +322,11 @@ impl World {
                 self.queue.after(takes, promoted);
                 return self.queue.after(Nanos(takes.0 + 1_000_000), dies);
             }
+            Some(PromotionFault::HalfDoneThenCrash) => {
+                let dies = Event::PostgresHalfPromoted(id, p.run);
+                node.promoting = Some((term, run));
+                return self.queue.after(takes, dies);
+            }
             None => {}
         }
         if p.process != Process::Up {
@@ -414,4 +424,13 @@ impl World {
     pub(super) fn fenced(killed: u32, took: Nanos) -> FenceOutcome {
         FenceOutcome { sealed: true, nothing_left: true, killed, took, trouble: None }
     }
+}
+
+/// What a probe finds that is turned away on its way.
+const fn turned_away(how: Rejection) -> ProbeReport {
+    ProbeReport::Failed(match how {
+        Rejection::Refused => ProbeFailure::Refused,
+        Rejection::Reset => ProbeFailure::Reset,
+        Rejection::Unreachable => ProbeFailure::Unreachable,
+    })
 }

@@ -78,6 +78,8 @@ pub enum Event {
     PostgresReplayed(MemberId, Run),
     /// A promotion takes effect.
     PostgresPromoted(MemberId, Run),
+    /// A promotion has taken the seal off, and PostgreSQL dies.
+    PostgresHalfPromoted(MemberId, Run),
     /// A WAL receiver tries to connect.
     ReceiverStarts(MemberId, Run),
     /// A WAL receiver notices that its source is gone.

@@ -93,6 +93,9 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         for fact in facts.drain(..) {
             marks.add_all(of_fact(&world, &fact));
             broken = broken.or_else(|| judges.look(&world, &fact));
+            if matches!(fact, Fact::EveryLogLost) {
+                judges.begin_anew(&world);
+            }
         }
     }
     if broken.is_none() {
@@ -122,6 +125,17 @@ impl Judges {
     fn new(all: Vec<Box<dyn Invariant>>) -> Self {
         let hearers = |kind| (0..all.len()).filter(|i| all[*i].hears().contains(kind)).collect();
         Self { hearers: Hearing::ALL.iter().map(hearers).collect(), all }
+    }
+
+    /// Nobody is bound by what was promised before; the causes of what may happen are what they were.
+    fn begin_anew(&mut self, world: &World) {
+        *self = Self::new(registry());
+        for i in 0..world.scenario.faults.len() {
+            if SimNanos::from_millis(world.scenario.faults[i].at_ms) <= world.now() {
+                // No invariant can break by a fault that began.
+                let _held = self.look(world, &Fact::FaultBegan(i));
+            }
+        }
     }
 
     fn look(&mut self, world: &World, fact: &Fact) -> Option<Broken> {

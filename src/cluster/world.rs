@@ -142,6 +142,10 @@ impl World {
             slow_answers: (Nanos(0), SimNanos(0)),
             wall_off: 0,
             crash_at: None,
+            poisons: Vec::new(),
+            losing: Vec::new(),
+            rejects: None,
+            grain: (Nanos(0), SimNanos(0)),
             settings,
         }
     }
@@ -262,6 +266,7 @@ impl World {
                 }
             }
             Event::PostgresPromoted(id, run) => self.postgres_promoted(id, run),
+            Event::PostgresHalfPromoted(id, run) => self.half_promoted(id, run),
             Event::ReceiverStarts(id, run) => self.receiver_starts(id, run),
             Event::ReceiverLost(id, run) => self.receiver_lost(id, run),
             Event::FreezeBites(id, run) => self.freeze_bites(id, run),
@@ -293,6 +298,7 @@ impl World {
             Event::Daemon(_, _, Happening::ProbeArrives { .. }) => SimNanos(0),
             Event::Daemon(id, _, _) | Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
             Event::PostgresPromoted(id, _)
+            | Event::PostgresHalfPromoted(id, _)
             | Event::ReceiverStarts(id, _)
             | Event::WalArrives(id, _)
             | Event::ReceiverLost(id, _)

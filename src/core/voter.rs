@@ -5,7 +5,9 @@ mod ballots;
 mod pauses;
 mod projection;
 
-use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
+use crate::core::{
+    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, ordered_at, planted, report_overdue,
+};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
     Observation, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
@@ -28,6 +30,9 @@ pub struct Voter {
     flush_unknown: bool,
     /// Whether a freeze was ordered and has not ended yet.
     freezing: bool,
+    /// When the freeze or the catching up was ordered that has not ended yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered_at: Option<BootNanos>,
     /// The postmaster start in which the last freeze was observed (E2).
     frozen_in: Option<i64>,
     /// The missing WAL is being streamed (E7): the receiver may run meanwhile.
@@ -60,6 +65,7 @@ impl Voter {
             stopping: false,
             flush_unknown: false,
             freezing: false,
+            ordered_at: None,
             frozen_in: None,
             catching_up: false,
             renewal_owed: false,
@@ -416,6 +422,7 @@ impl LedgerRole for Voter {
                 self.stopping = false;
                 self.flush_unknown = false;
                 self.freezing = false;
+                self.ordered_at = None;
                 self.frozen_in = None;
                 self.catching_up = false;
                 self.guard_armed = false;
@@ -435,13 +442,22 @@ impl LedgerRole for Voter {
             Event::Decided(Decision::CatchUpOrdered { .. }) => {
                 self.freezing = false;
                 self.catching_up = true;
+                self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
             Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
                 self.freezing = false;
                 self.catching_up = false;
             }
-            Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Observed(Observation::HeartbeatDue { .. }) => {
+                self.flush_unknown = false;
+                if report_overdue(&self.ledger, self.ordered_at) {
+                    // Any report may be lost: it is ordered and observed again.
+                    self.ordered_at = None;
+                    self.freezing = false;
+                    self.catching_up = false;
+                }
+            }
             Event::Decided(Decision::RollbackDetected { .. }) => self.renewal_owed = false,
             Event::Decided(Decision::RoleFailed { role, .. }) => {
                 self.flush_unknown |= *role == crate::events::Actor::Voter.number();
@@ -472,6 +488,7 @@ impl LedgerRole for Voter {
             Event::Decided(Decision::FreezePromised { .. }) => {
                 self.refused_freeze = None;
                 self.freezing = self.ledger.settings.has_postgres();
+                self.ordered_at = ordered_at(&self.ledger);
                 self.catching_up = false;
             }
             Event::Decided(Decision::VoteRequested(ask)) => {

@@ -49,6 +49,8 @@ fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
         p.crowded_until,
         p.locked_until,
         unanswered_until,
+        p.full_until,
+        node.losing.iter().map(|(_, _, until)| *until).max().unwrap_or_default(),
     ];
     Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }

@@ -1,7 +1,7 @@
 //! The tenure of a primary: asking for the lease, counting grants, fencing and releasing.
 
 use super::{Phase, Promoter, decided, guard_said, heard};
-use crate::core::{BootNanos, MemberId, Plant, Term, kth_largest, planted};
+use crate::core::{BootNanos, MemberId, Plant, Term, kth_largest, ordered_at, planted};
 use crate::events::{
     Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, PromotionOutcome,
     Verdict,
@@ -48,7 +48,10 @@ impl Promoter {
             Decision::LeaseExtended { .. } => {
                 self.extended |= self.granted_until().is_some_and(|t| t > self.now());
             }
-            Decision::FenceOrdered { .. } => self.fencing = true,
+            Decision::FenceOrdered { .. } => {
+                self.fencing = true;
+                self.ordered_at = ordered_at(&self.ledger);
+            }
             Decision::LeaseReleased { .. } => {
                 self.grants.fill(BootNanos(0));
                 self.extended = false;
