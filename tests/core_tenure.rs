@@ -1,11 +1,13 @@
 //! What a primary, and whoever watches it, makes of what it sees: stepped record by record.
 
-use member_support::{A, B, C, Member, SECOND, announcement, answer, lineage, process, roster};
+use member_support::{
+    A, B, C, Member, SECOND, SYSTEM, announcement, answer, ask, lineage, process, roster, voted,
+};
 use pgfo::core::{Incarnation, MemberId, Nanos, Term};
 use pgfo::events::{
-    Decision, FenceReason, FlushedMark, GuardReport, Heartbeat, LogFound, Message, Observation,
-    OperatorRequest, PauseId, PostgresState, ProbeFailure, ProbeKind, ProbeReport, Refusal, SignOfLife,
-    Unelectable, Verdict,
+    Announcement, CandidacyKind, Decision, FenceReason, FlushedMark, GuardReport, Heartbeat, LogFound,
+    Message, Observation, OperatorRequest, PauseId, PostgresState, ProbeFailure, ProbeKind, ProbeReport,
+    Refusal, SignOfLife, Unelectable, Verdict, VoteAsk,
 };
 use pgfo_replay::Seq;
 use std::sync::Arc;
@@ -241,6 +243,60 @@ fn a_pause_protects_nothing_that_its_own_guard_has_fenced() {
         )
     };
     assert!(said.iter().any(over), "{said:?}");
+}
+
+/// A log without a roster may have lost it: nobody is named before all are heard, and none remembers a primary.
+#[test]
+fn the_operator_can_not_name_the_first_primary_while_somebody_may_remember_one() {
+    let named = |told: Option<(Option<Announcement>, u32)>, request: OperatorRequest| {
+        let mut b = Member::new(B, false);
+        b.probe_own(answer(true, 5));
+        b.hear_heartbeat(A, None, 0);
+        if let Some((announced, roster)) = told {
+            b.hear_heartbeat(C, announced, roster);
+        }
+        b.see(Observation::OperatorRequested(request))
+    };
+    let stands = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::CandidacyOpened { .. }));
+    let refused = |d: &[Decision], why| d.contains(&Decision::AdoptionRefused { why });
+    for request in [OperatorRequest::Adopt { member: B }, OperatorRequest::AdoptVouched { member: B }] {
+        let unheard = named(None, request.clone());
+        assert!(refused(&unheard, Refusal::MemberUnheard { member: C }) && !stands(&unheard), "{unheard:?}");
+        let remembers = named(Some((None, 1)), request.clone());
+        assert!(refused(&remembers, Refusal::HistoryExists) && !stands(&remembers), "{remembers:?}");
+        // Who hears of the winner itself knows a history, though no roster.
+        let told = Some(announcement(1, A, lineage(1, 1)));
+        let remembers = named(Some((told, 0)), request.clone());
+        assert!(!stands(&remembers), "{remembers:?}");
+        let new = named(Some((None, 0)), request);
+        assert!(stands(&new), "{new:?}");
+    }
+}
+
+/// Nor is it voted for: the candidate may have heard another than this member did.
+#[test]
+fn a_log_without_a_roster_votes_for_the_one_named_only_while_it_hears_all() {
+    let votes = |hears_c: bool| {
+        let mut b = Member::new(B, false);
+        b.probe_own(answer(true, 5));
+        b.hear_heartbeat(A, None, 0);
+        if hears_c {
+            b.hear_heartbeat(C, None, 0);
+        }
+        voted(&b.hear(
+            A,
+            Message::VoteRequested(Box::new(VoteAsk {
+                kind: CandidacyKind::OperatorVouched,
+                ask: ask(A, 1, 1, 0),
+                position: None,
+                system_id: SYSTEM,
+                roster: Some(roster(1)),
+                accepts_loss: false,
+            })),
+        ))
+    };
+    assert!(votes(true));
+    assert!(!votes(false));
 }
 
 /// Nobody was announced yet, so no lease bounds the one that writes: naming another would make two.

@@ -58,12 +58,39 @@ fn from_the_first_adoption_to_a_guarded_start() {
 
     let (code, text) = run(node1, &["adopt", "nod1"]);
     assert!(code != 0 && text.contains("did you mean node1?"), "{code}: {text}");
+    // Nor is the operator believed: the logs at hand can't tell whether they are new or were lost.
+    let (code, text) = run(node2, &["adopt", "node1"]);
+    assert!(code != 0 && text.contains("node3 is not heard"), "{code}: {text}");
+    assert!(text.contains("start the daemon of node3"), "{text}");
+
+    // The third one's file is mended, but its PostgreSQL does not run: nobody adopts a primary by itself, and the
+    // operator may.
+    node3.stop_postgres(pgfo::demo::StopMode::Fast).unwrap();
+    let mended = std::fs::read_to_string(node3.config_file()).unwrap().replace("atempts", "attempts");
+    std::fs::write(node3.config_file(), mended).unwrap();
+    node3.start_daemon().unwrap();
+    cluster
+        .wait_until("all members to hear each other", within(30), || {
+            let statuses = [node1, node2, node3].map(|node| run(node, &["status"]).1);
+            match statuses.iter().find(|text| text.contains("not heard")) {
+                Some(text) => Err(text.clone()),
+                None => Ok(()),
+            }
+        })
+        .unwrap();
     let (code, text) = run(node2, &["adopt", "node1"]);
     assert_eq!(code, 0, "{text}");
     let adopted = await_primary_above(&cluster, 0, false, within(30));
     assert_eq!((adopted.primary.as_deref(), adopted.term.0), (Some("node1"), 1));
 
     // Degraded: a member is missing. The table has no colours for who wants none.
+    node3.kill_daemon().unwrap();
+    cluster
+        .wait_until("node3 to be missed", within(30), || match run(node2, &["status"]) {
+            (1, text) if text.contains("not heard") => Ok(()),
+            (code, text) => Err(format!("{code}: {text}")),
+        })
+        .unwrap();
     let (code, text) = run(node2, &["status"]);
     assert_eq!(code, 1, "{text}");
     for words in ["degraded", "term 1", "primary node1", "node3", "not heard"] {
@@ -76,9 +103,8 @@ fn from_the_first_adoption_to_a_guarded_start() {
     assert_eq!((&json["primary"], &json["health"]), (&"node1".into(), &"degraded".into()));
     assert_eq!(json["members"].as_array().unwrap().len(), 3);
 
-    // The third one's file is mended: it is registered, and all is well.
-    let mended = std::fs::read_to_string(node3.config_file()).unwrap().replace("atempts", "attempts");
-    std::fs::write(node3.config_file(), mended).unwrap();
+    // It is back with its PostgreSQL, and all is well.
+    node3.start_postgres().unwrap();
     node3.start_daemon().unwrap();
     cluster.wait_healthy(within(60)).unwrap();
     assert_eq!(run(node3, &["status"]).0, 0);

@@ -50,7 +50,7 @@ impl Hands {
             }
             Effect::Massage { target, attempt } => self.prober.try_send(Massage { target, attempt }).is_ok(),
             Effect::WatchPrimary(winner) => {
-                let told = self.prober.try_send(WatchPrimary(winner.primary)).is_ok();
+                let told = self.prober.try_send(WatchPrimary(winner)).is_ok();
                 told && self.operate(Effect::WatchPrimary(winner))
             }
             Effect::Stop => self.daemon.try_send(DaemonOrder::Stop).is_ok(),

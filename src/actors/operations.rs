@@ -5,10 +5,10 @@ use super::operator::{FENCE_ANSWER_MAX, GUARD_ANSWER_MAX, OperatorConfig};
 use super::peers::Envelope;
 use super::saved_upstream;
 use super::sequencer::Observer;
-use crate::core::{Lsn, MemberId, Nanos, Term};
+use crate::core::{Lsn, MemberId, Nanos, Term, Watch};
 use crate::events::{
-    Announcement, CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, Observation,
-    ProbeReport, PromotionOutcome,
+    CommandRun, FenceOutcome, FenceReason, FollowOutcome, FreezeOutcome, Observation, ProbeReport,
+    PromotionOutcome,
 };
 use crate::guard::GuardClient;
 use crate::guard::protocol::{GuardState, Reply, Request};
@@ -40,7 +40,7 @@ pub(super) struct Tools {
     pub(super) upstream: Rc<RefCell<Option<UpstreamSettings>>>,
     /// What is saved beside the log, as far as this process wrote it.
     pub(super) saved: Rc<RefCell<Option<UpstreamSettings>>>,
-    pub(super) winner: Option<Announcement>,
+    pub(super) watch: Watch,
     pub(super) observer: Observer,
     pub(super) peers: PeerHandle<Envelope>,
     pub(super) logger: Logger,
@@ -126,7 +126,7 @@ impl Tools {
     }
 
     async fn system_id(&self, deadline: Instant) -> Option<crate::core::SystemId> {
-        if let Some(winner) = &self.winner {
+        if let Some(winner) = self.watch.winner() {
             // The probes have compared it; the freeze has no time for another connection.
             return Some(winner.system_id);
         }
@@ -322,7 +322,7 @@ impl Tools {
 
     async fn follow_now(&self, primary: MemberId, commands: &mut Vec<CommandRun>) -> FollowOutcome {
         let deadline = self.until(self.config.follow_timeout);
-        let timeline = self.winner.filter(|w| w.primary == primary).map(|w| w.lineage.timeline);
+        let timeline = self.watch.winner().filter(|w| w.primary == primary).map(|w| w.lineage.timeline);
         if let Some(template) = &self.config.follow_command {
             let (run, end) = self.command("follow_command", template, Some(primary), deadline).await;
             commands.push(run.clone());

@@ -6,7 +6,7 @@ use super::peers::Envelope;
 use super::role_shell::Ping;
 use super::saved_upstream;
 use super::sequencer::Observer;
-use crate::core::{BootNanos, Effect, MemberId, Nanos, Term};
+use crate::core::{BootNanos, Effect, MemberId, Nanos, Term, Watch};
 use crate::events::{Announcement, FenceOutcome, FenceReason, GuardReport, Observation};
 use crate::guard::procs::DataDir;
 use crate::guard::protocol::{GuardState, Reply, Request};
@@ -116,7 +116,7 @@ impl PostgresOperator {
                     session: Rc::new(Mutex::new(session)),
                     upstream: Rc::new(RefCell::new(upstream)),
                     saved: Rc::default(),
-                    winner,
+                    watch: Watch::new(winner),
                     observer,
                     peers,
                     logger,
@@ -365,7 +365,9 @@ impl Handler<Perform> for PostgresOperator {
     fn handle(&mut self, Perform(effect): Perform, _: &mut Context<Self>) {
         let tools = self.tools.clone();
         match effect {
-            Effect::WatchPrimary(winner) => self.tools.winner = Some(winner),
+            Effect::WatchPrimary(winner) => {
+                self.tools.watch.turn_to(winner);
+            }
             Effect::Freeze { term } => self.begin(async move { tools.freeze(term).await }),
             Effect::Promote { term } => {
                 let guard = self.guard.clone().filter(|_| self.tools.config.guarded);

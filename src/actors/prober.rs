@@ -3,8 +3,8 @@
 
 use super::role_shell::Ping;
 use super::sequencer::Observer;
-use crate::core::{MemberId, Nanos};
-use crate::events::{Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
+use crate::core::{MemberId, Nanos, Watch};
+use crate::events::{Announcement, Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
 use crate::postgres::{self, Connector, ProbeOutcome, Prober, ReceiverStatus};
 use actix::prelude::*;
 use std::cell::Cell;
@@ -45,10 +45,10 @@ pub struct Massage {
     pub attempt: u8,
 }
 
-/// This is the primary to probe from now on.
+/// This winner was announced: the newest is the primary to probe from now on.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct WatchPrimary(pub MemberId);
+pub struct WatchPrimary(pub Announcement);
 
 /// New timing, from a reload.
 #[derive(Message)]
@@ -77,7 +77,7 @@ struct Target {
 pub struct HeartbeatProber {
     targets: ProbeTargets,
     observer: Observer,
-    primary: Option<MemberId>,
+    watch: Watch,
     kept: BTreeMap<MemberId, Target>,
     massages: usize,
     due: Instant,
@@ -88,11 +88,11 @@ pub struct HeartbeatProber {
 impl HeartbeatProber {
     /// Starts the prober.
     #[must_use]
-    pub fn start(targets: ProbeTargets, primary: Option<MemberId>, observer: Observer) -> Addr<Self> {
+    pub fn start(targets: ProbeTargets, winner: Option<Announcement>, observer: Observer) -> Addr<Self> {
         Supervisor::start(move |_| Self {
             targets,
             observer,
-            primary,
+            watch: Watch::new(winner),
             kept: BTreeMap::new(),
             massages: 0,
             due: Instant::now(),
@@ -170,7 +170,7 @@ impl Handler<Beat> for HeartbeatProber {
         let stalled = Nanos(u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX));
         let me = self.targets.me;
         self.heartbeat(me, stalled, ctx);
-        if let Some(primary) = self.primary.filter(|p| *p != me) {
+        if let Some(primary) = self.watch.primary().filter(|p| *p != me) {
             self.heartbeat(primary, stalled, ctx);
         }
         self.due = now + self.targets.interval;
@@ -226,8 +226,11 @@ impl Handler<Distrust> for HeartbeatProber {
 impl Handler<WatchPrimary> for HeartbeatProber {
     type Result = ();
 
-    fn handle(&mut self, WatchPrimary(primary): WatchPrimary, _: &mut Context<Self>) {
-        self.primary = Some(primary);
+    fn handle(&mut self, WatchPrimary(winner): WatchPrimary, _: &mut Context<Self>) {
+        if !self.watch.turn_to(winner) {
+            return;
+        }
+        let primary = winner.primary;
         let me = self.targets.me;
         self.kept.retain(|member, _| *member == me || *member == primary);
     }

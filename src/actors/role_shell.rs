@@ -4,21 +4,12 @@
 //! stopped, and `restarting` drops the half-mutated machine; the sequencer then has it rebuilt. The
 //! shell holds no policy.
 
-use crate::core::{Role, States};
-use crate::events::{Actor as ActorName, Deadline, Decision, Event, EventLog, Record, Settings};
+use crate::core::{RestartBudget, Role, States, guarded};
+use crate::events::{Actor as ActorName, Deadline, Event, EventLog, Record, Settings};
 use crate::keep::states_at;
 use actix::prelude::*;
 use pgfo_replay::{BootNanos, Seq, fold_batch};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// More restarts than this within [`RESTART_WINDOW_NANOS`], and the role is quarantined: it would only
-/// fail again, and a member that votes every other time is worse than one that does not.
-const RESTARTS_MAX: usize = 3;
-/// The window of the restart budget.
-const RESTART_WINDOW_NANOS: u64 = 60_000_000_000;
-/// A panic's words are cut here: they go into a record.
-const WHY_CHARS_MAX: usize = 200;
 
 /// Deliver one record to the role.
 #[derive(Message)]
@@ -58,7 +49,7 @@ pub struct RoleShell {
     name: ActorName,
     settings: Settings,
     machine: Option<Box<Role>>,
-    failures: Vec<BootNanos>,
+    budget: RestartBudget,
 }
 
 impl RoleShell {
@@ -66,7 +57,7 @@ impl RoleShell {
     #[must_use]
     pub fn start(name: ActorName, settings: Settings, recovered: &States) -> Addr<Self> {
         let machine = recovered.role(name);
-        Supervisor::start(move |_| Self { name, settings, machine, failures: Vec::new() })
+        Supervisor::start(move |_| Self { name, settings, machine, budget: RestartBudget::default() })
     }
 
     fn step(&mut self, record: &Record) -> Option<Answer> {
@@ -79,13 +70,9 @@ impl RoleShell {
         Some(answer)
     }
 
-    fn fail(&mut self, at: BootNanos, why: String) -> Answer {
+    fn fail(&mut self, at: BootNanos, why: &str) -> Answer {
         self.machine = None;
-        self.failures.retain(|f| at.nanos_since(*f) < RESTART_WINDOW_NANOS);
-        self.failures.push(at);
-        let quarantined = self.failures.len() > RESTARTS_MAX;
-        let why: String = why.chars().take(WHY_CHARS_MAX).collect();
-        let failed = Decision::RoleFailed { role: self.name.number(), why, quarantined };
+        let failed = self.budget.spend(self.name, at, &why);
         Answer { decisions: vec![Event::Decided(failed)], deadlines: Vec::new(), failed: true }
     }
 
@@ -114,12 +101,12 @@ impl Handler<Deliver> for RoleShell {
     type Result = MessageResult<Deliver>;
 
     fn handle(&mut self, Deliver(record): Deliver, ctx: &mut Context<Self>) -> Self::Result {
-        let answer = match catch_unwind(AssertUnwindSafe(|| self.step(&record))) {
+        let answer = match guarded(|| self.step(&record)) {
             Ok(Some(answer)) => answer,
             // Could not be rebuilt: it stays silent, which is safe, and the failure was recorded.
             Ok(None) => Answer::default(),
-            Err(panic) => {
-                let answer = self.fail(record.boot, words_of(panic.as_ref()));
+            Err(why) => {
+                let answer = self.fail(record.boot, &why);
                 ctx.stop();
                 answer
             }
@@ -132,8 +119,7 @@ impl Handler<Rebuild> for RoleShell {
     type Result = Result<u64, String>;
 
     fn handle(&mut self, message: Rebuild, _: &mut Context<Self>) -> Self::Result {
-        let rebuilt = catch_unwind(AssertUnwindSafe(|| self.rebuild(message)));
-        let (machine, folded) = rebuilt.unwrap_or_else(|panic| Err(words_of(panic.as_ref())))?;
+        let (machine, folded) = guarded(|| self.rebuild(message)).unwrap_or_else(Err)?;
         self.machine = Some(machine);
         Ok(folded)
     }
@@ -143,13 +129,6 @@ impl Handler<Ping> for RoleShell {
     type Result = ();
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
-}
-
-/// Returns what a panic said.
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 #[cfg(feature = "fault-injection")]

@@ -7,13 +7,13 @@ use super::hands::Hands;
 #[cfg(feature = "fault-injection")]
 use super::injected::{Doom, Step};
 use super::role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
-use crate::core::{Effect, Ledger, Urgency, effects, urgency};
+use crate::core::{Effect, Ledger, Remedy, Urgency, effects, remedy, urgency};
 use crate::events::{
     Actor as ActorName, AppendError, Decision, Durability, Event, EventLog, Observation, Record, Settings,
 };
 use crate::os;
 use actix::prelude::*;
-use pgfo_replay::{Batch, Failures as _, Seq};
+use pgfo_replay::{Batch, Seq};
 use slog::{Logger, crit, error};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -290,16 +290,11 @@ async fn rebuild(
     if stored.wait_for(|seq| *seq >= before).await.is_err() {
         return;
     }
-    if matches!(batch.records().first(), Some(r) if r.seq == without && starts(&r.event)) {
-        // Without its start, a role would go on as another process.
+    let Remedy::Rebuild { records, failed } = remedy(batch.records(), name, without) else {
         crit!(logger, "a role failed on the start of the process: ending"; "role" => name.name());
         std::process::exit(70);
-    }
-    let records = batch.records().iter().take_while(|r| r.seq <= without).cloned().collect();
-    // What it failed on earlier in this batch may be said by a record that is not delivered yet.
-    let failures = batch.records().iter().filter(|r| r.event.failed_actor() == Some(name.number()));
-    let failed = failures.filter_map(|r| r.cause).chain([without]).collect();
-    let rebuilt = addr.send(Rebuild { log: log.clone(), batch: records, failed }).await;
+    };
+    let rebuilt = addr.send(Rebuild { log: log.clone(), batch: records.to_vec(), failed }).await;
     match rebuilt {
         Ok(Ok(folded)) => slog::warn!(logger, "a role failed and was rebuilt from the log";
             "role" => name.name(), "record" => without.0, "folded" => folded),
@@ -313,10 +308,6 @@ async fn rebuild(
             std::process::exit(70);
         }
     }
-}
-
-fn starts(event: &Event) -> bool {
-    matches!(event, Event::Observed(Observation::ProcessStarted(_)))
 }
 
 impl Handler<GetLedger> for Sequencer {

@@ -26,6 +26,9 @@ enum Command {
     /// One page about a failover, or about one that did not happen: who saw what, who voted how, and why.
     Explain(cli::explain::ExplainArgs),
     /// Makes a member the primary of the next term.
+    ///
+    /// The first primary is named only while every member is heard and none remembers one: a log that was lost looks
+    /// like a new one. Bring back whoever remembers instead.
     Adopt(cli::adopt::AdoptArgs),
     /// Decides, before PostgreSQL starts, whether it may start as a primary.
     Guard(cli::guard::GuardArgs),

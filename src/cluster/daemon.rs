@@ -3,13 +3,15 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
+use super::fault::CrashPoint;
+use super::marks::is_usual;
 use super::node::{Daemon, Waiting};
+use super::poison::coarse;
 use super::queue::{Event, Happening, Run};
-use super::scenario::CrashPoint;
 use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, effects, urgency};
+use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, Watch, effects, urgency};
 use crate::events::{
     Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
     ProcessIdentity, ProcessStart, Record,
@@ -20,6 +22,11 @@ use std::hash::Hasher;
 
 /// Wall clock at the beginning: nobody decides by it.
 const WALL_ORIGIN: i64 = 1_700_000_000_000_000_000;
+
+/// What the trace takes in of every record.
+fn trace_word(now: SimNanos, id: MemberId) -> u64 {
+    now.0 ^ u64::from(id.0)
+}
 
 /// Whether a deed binds this member, so that its record must be on the disk before (S5). Told by what is
 /// done, not by what the decision is said to need.
@@ -46,19 +53,43 @@ fn binds(effect: &Effect) -> bool {
 impl World {
     /// Steps a member's roles with one observation, appends the batch, and does what may be done.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
+        if !self.node(id).losing.is_empty() && self.loses(id, &observation) {
+            return;
+        }
         let now = self.now();
         let node = &mut self.nodes[usize::from(id.0)];
         let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
-        let Some(daemon) = node.daemon.as_mut() else { return };
+        if node.daemon.is_none() {
+            return;
+        }
         let event = LogEvent::Observed(observation);
         // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
         // moved behind the log, which is not, once it is whole.
         let memory = std::mem::take(&mut self.scratch.batch);
         let seq = Seq(node.log.records.len() as u64 + 1);
         let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
-        let mut batch = step(&mut daemon.roles, &mut self.scratch.answers, batch);
+        let poisoned = !node.poisons.is_empty() && node.is_poisoned(now);
+        let Some(daemon) = node.daemon.as_mut() else { return };
+        let mut batch = if poisoned {
+            match self.step_poisoned(id, batch) {
+                Some(batch) => batch,
+                None => return,
+            }
+        } else {
+            step(&mut daemon.roles, &mut self.scratch.answers, batch)
+        };
+        let node = &mut self.nodes[usize::from(id.0)];
+        let Some(daemon) = node.daemon.as_mut() else { return };
         let last = Seq(seq.0 + batch.len() as u64 - 1);
         self.batches += 1;
+        if self.story.is_none() && matches!(&batch[..], [only] if is_usual(only)) {
+            // Nobody decided anything, and nothing of it is remarkable: it is only kept.
+            self.trace.write_u64(trace_word(now, id));
+            node.log.records.append(&mut batch);
+            self.scratch.batch = batch;
+            self.flush(id);
+            return self.arm_deadlines(id);
+        }
 
         let mut at_once = std::mem::take(&mut self.scratch.at_once);
         let mut out = std::mem::take(&mut self.scratch.effects);
@@ -86,7 +117,9 @@ impl World {
         for record in &batch {
             self.note(id, record);
         }
-        self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        if self.told {
+            self.noted.look(&self.nodes[usize::from(id.0)], &batch);
+        }
         self.node_mut(id).log.records.append(&mut batch);
         self.scratch.batch = batch;
         self.flush(id);
@@ -107,7 +140,7 @@ impl World {
     }
 
     fn note(&mut self, id: MemberId, record: &Record) {
-        self.trace.write_u64(self.queue.now().0 ^ u64::from(id.0));
+        self.trace.write_u64(trace_word(self.queue.now(), id));
         let LogEvent::Decided(decision) = &record.event else {
             if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
                 && !matches!(
@@ -146,7 +179,7 @@ impl World {
             text.truncate(600);
             self.tell(|_| format!("m{} DECIDED {text}", id.0));
         }
-        if is_of_interest(decision) {
+        if self.told && is_of_interest(decision) {
             self.fact(Fact::Decided { member: id, decision: Box::new(decision.clone()) });
         }
         match decision {
@@ -166,15 +199,22 @@ impl World {
     }
 
     /// Begins a flush, if one is wanted and none is under way.
+    #[inline]
     pub(super) fn flush(&mut self, id: MemberId) {
+        let node = self.node(id);
+        let wanted = |d: &Daemon| !d.flushing && d.wanted.0 > node.log.flushed as u64;
+        if node.daemon.as_ref().is_some_and(wanted) {
+            self.begin_flush(id);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_flush(&mut self, id: MemberId) {
         let now = self.now();
         let draws = self.draws;
         let node = self.node_mut(id);
         let total = Seq(node.log.records.len() as u64);
         let Some(daemon) = node.daemon.as_mut() else { return };
-        if daemon.flushing || daemon.wanted.0 <= node.log.flushed as u64 {
-            return;
-        }
         daemon.flushing = true;
         let run = daemon.run;
         let draw = draws.draw(Domain::Flush, &[u64::from(id.0), total.0]);
@@ -188,24 +228,27 @@ impl World {
 
     /// A flush ended: what waited for it is done, in order.
     pub(super) fn flushed(&mut self, id: MemberId, upto: Seq) {
+        let mut ready = std::mem::take(&mut self.scratch.flushed);
         let node = self.node_mut(id);
         node.log.flushed = node.log.flushed.max(usize::try_from(upto.0).unwrap_or(usize::MAX));
         let flushed = node.log.flushed as u64;
         let Some(daemon) = node.daemon.as_mut() else { return };
         daemon.flushing = false;
-        let mut ready = Vec::new();
         while daemon.waiting.front().is_some_and(|w| w.needs.0 <= flushed) {
             ready.extend(daemon.waiting.pop_front());
         }
         let any = !ready.is_empty();
-        if any && self.dies_at(id, CrashPoint::Flushed) {
-            return;
-        }
-        for waiting in ready {
-            self.perform(id, waiting.sent_by, waiting.effect);
-            if self.dies_at(id, CrashPoint::BetweenDeeds) {
-                return;
+        let mut died = any && self.dies_at(id, CrashPoint::Flushed);
+        for waiting in ready.drain(..) {
+            if died {
+                break;
             }
+            self.perform(id, waiting.sent_by, waiting.effect);
+            died = self.dies_at(id, CrashPoint::BetweenDeeds);
+        }
+        self.scratch.flushed = ready;
+        if died {
+            return;
         }
         if any && self.dies_at(id, CrashPoint::Done) {
             return;
@@ -229,7 +272,7 @@ impl World {
         for pair in wanted.drain(..) {
             if !daemon.armed.contains(&pair) {
                 daemon.armed.push(pair);
-                let at = node.clock.instant(pair.1);
+                let at = coarse(node.grain, self.queue.now(), node.clock.instant(pair.1));
                 self.queue.at(at, Event::Daemon(id, daemon.run, Happening::Deadline(pair.0, pair.1)));
                 if stray {
                     strays.push((pair.0, at));
@@ -257,9 +300,7 @@ impl World {
         let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
         // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
         let mut folded = node.log.fold(end, &node.settings);
-        for record in &node.log.records[end..] {
-            folded.evolve(record);
-        }
+        folded.fold(&node.log.records[end..]);
         let run = daemon.run;
         let differs = Team::difference(folded, daemon.roles);
         node.log.records.truncate(end);
@@ -295,6 +336,7 @@ impl World {
         let node = self.node_mut(id);
         let roles = node.log.fold(node.log.records.len(), &node.settings);
         let term_seen = roles.ledger().term_seen();
+        let watch = Watch::new(roles.ledger().announced().copied());
         let process = ProcessIdentity { incarnation: node.log.incarnation, boot_id: node.boot_id, nonce };
         let condition = std::mem::replace(&mut node.log.condition, LogFound::Intact);
         node.daemon = Some(Daemon {
@@ -308,7 +350,9 @@ impl World {
             connected: vec![None; node.settings.members.len()],
             frozen_until: SimNanos(0),
             thawed_at: SimNanos(0),
+            watch,
             sender_told: None,
+            budgets: Default::default(),
         });
         let start = ProcessStart {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -398,9 +442,13 @@ impl World {
             Effect::Massage { target, attempt } => {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }
-            // The prober reads the announced primary at each heartbeat.
+            Effect::WatchPrimary(winner) => {
+                if let Some(daemon) = self.node_mut(id).daemon.as_mut() {
+                    daemon.watch.turn_to(winner);
+                }
+            }
             // A start anew is arranged where its decision is seen.
-            Effect::WatchPrimary(_) | Effect::StayRunning | Effect::StartAnew => {}
+            Effect::StayRunning | Effect::StartAnew => {}
             Effect::Freeze { term } => self.freeze(id, term),
             Effect::Fence { .. } => self.fence(id, false),
             Effect::ArmGuard { term, until } => self.arm_guard(id, term, until),

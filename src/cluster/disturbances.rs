@@ -1,11 +1,13 @@
 //! Faults that change how something behaves for a while: clocks, links, answers, the point at which a daemon
 //! dies. Nothing here is drawn: faults are data.
 
+use super::fact::Fact;
+use super::fault::{CrashPoint, Fault};
 use super::faults::RESTART;
 use super::node::Node;
+use super::poison::Poison;
 use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening, Run};
-use super::scenario::{CrashPoint, Fault};
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{MemberId, Nanos};
@@ -72,6 +74,31 @@ impl World {
                 if let Some(run) = run {
                     self.queue.at(self.now(), Event::PostgresPromoted(member, run));
                 }
+            }
+            Fault::RolePanics { member, role, on, times, .. } => {
+                let poison = Poison { role: role.actor(), on, left: times, until };
+                self.node_mut(member).poisons.push(poison);
+            }
+            Fault::LoseReports { member, report, times, .. } => {
+                self.node_mut(member).losing.push((report, times, until));
+            }
+            Fault::BackendCrashes { member } => self.backend_crashes(member),
+            Fault::PostgresDiskFull { member, .. } => self.postgres_disk_full(member, until),
+            Fault::Reject { member, how, .. } => self.node_mut(member).rejects = Some((how, until)),
+            Fault::CoarseTimers { member, grain_ms, .. } => {
+                self.node_mut(member).grain = (Nanos::from_millis(grain_ms), until);
+            }
+            Fault::Retime { member, timings } => {
+                self.crash_daemon(member);
+                self.node_mut(member).settings = self.scenario.settings_with(member, &timings);
+                self.daemon_returns(member, self.now().plus(RESTART));
+            }
+            Fault::PowerCutLogsLost { .. } => {
+                for id in self.scenario.ids() {
+                    self.kill_host(id, until);
+                    self.lose_log(id);
+                }
+                self.fact(Fact::EveryLogLost);
             }
             _ => {}
         }

@@ -70,7 +70,7 @@ impl World {
                 took,
                 trouble: Some("a process in uninterruptible sleep".to_owned()),
             };
-            self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(outcome));
+            self.for_daemon(id, Nanos(took.0 + 1_000_000), Happening::FenceEnded(Box::new(outcome)));
             let done = stubborn.max(now.plus(took)).plus(FENCE_RETRY);
             self.queue.at(done, Event::FenceDone(id, fence, took));
         } else {
@@ -87,7 +87,7 @@ impl World {
         if let Some(p) = node.postgres.as_mut() {
             p.orphans_until = SimNanos(0);
         }
-        self.for_daemon(id, Nanos(500_000), Happening::FenceEnded(Self::fenced(1, took)));
+        self.for_daemon(id, Nanos(500_000), Happening::FenceEnded(Box::new(Self::fenced(1, took))));
     }
 
     // ---- processes --------------------------------------------------------------------------
@@ -117,7 +117,7 @@ impl World {
         self.tell(|_| format!("m{} PostgreSQL gone", id.0));
         self.for_daemon(id, Nanos(200_000), Happening::PostmasterGone);
         if let Some((term, _)) = promoting {
-            let outcome = PromotionOutcome::Unknown { why: "the connection was lost".to_owned() };
+            let outcome = Box::new(PromotionOutcome::Unknown { why: "the connection was lost".to_owned() });
             self.for_daemon(id, Nanos(10_000_000), Happening::PromotionEnded { term, outcome });
         }
         self.lose_streams(id);
@@ -180,6 +180,10 @@ impl World {
     }
 
     pub(super) fn postgres_ready(&mut self, id: MemberId, run: Run) {
+        // The end of a recovery writes a checkpoint, which a standby may go without.
+        if !self.node(id).postgres.as_ref().is_some_and(|p| p.signal) && self.dies_of_full_disk(id, run) {
+            return;
+        }
         let replay = self.takes_us(id, 1_000, 3_000_000);
         let Some(p) = self.node_mut(id).postgres.as_mut().filter(|p| p.run == run) else { return };
         p.process = Process::Up;
@@ -194,6 +198,9 @@ impl World {
     }
 
     pub(super) fn postgres_promoted(&mut self, id: MemberId, run: Run) {
+        if self.dies_of_full_disk(id, run) {
+            return;
+        }
         let node = &mut self.nodes[usize::from(id.0)];
         let promoting = node.promoting.take();
         let Some(p) = node.postgres.as_mut().filter(|p| p.run == run) else { return };
@@ -215,7 +222,7 @@ impl World {
         self.tell(|_| format!("m{} PROMOTED to timeline {timeline} at {at}", id.0));
         if let Some((term, daemon)) = promoting {
             let system_id = super::postgres::SYSTEM;
-            let outcome = PromotionOutcome::Promoted { timeline, switched_at: at, system_id };
+            let outcome = Box::new(PromotionOutcome::Promoted { timeline, switched_at: at, system_id });
             let ended = Happening::PromotionEnded { term, outcome };
             self.queue.after(Nanos(4_000_000), Event::Daemon(id, daemon, ended));
         }
@@ -230,7 +237,8 @@ impl World {
         let wants = p.run == run && p.process == Process::Up && p.in_recovery && !p.held;
         let Some(source) = p.upstream.filter(|s| wants && p.receiver.is_none() && *s != id) else { return };
         let there = self.node(source);
-        let serves = there.runs(now)
+        let serves = now >= p.full_until
+            && there.runs(now)
             && self.network.both_ways(id, source)
             && there.postgres.as_ref().is_some_and(|s| s.process == Process::Up && now >= s.frozen_until);
         let Some(s) = there.postgres.as_ref().filter(|_| serves && p.replayed) else {
@@ -282,6 +290,9 @@ impl World {
         let now = self.now();
         let Some(p) = &self.node(id).postgres else { return };
         let Some(r) = p.receiver.filter(|r| r.run == stream) else { return };
+        if now < p.full_until {
+            return self.receiver_lost(id, stream);
+        }
         if now < p.lags_until || !self.network.both_ways(id, r.source) {
             let again = Nanos::from_millis(100);
             return self.queue.after(again, Event::WalArrives(id, stream));
@@ -312,6 +323,10 @@ impl World {
         let number = self.fresh();
         for id in self.scenario.ids() {
             if !self.node(id).writes(self.now()) {
+                continue;
+            }
+            let run = self.node(id).postgres.as_ref().filter(|p| p.is_writable()).map(|p| p.run);
+            if run.is_some_and(|run| self.dies_of_full_disk(id, run)) {
                 continue;
             }
             let bytes = self.draws.draw(Domain::Write, &[u64::from(id.0), number]).between(64, 16_384);

@@ -26,6 +26,8 @@ pub enum Fact {
     DaemonStarted { member: MemberId, term_seen: Term },
     /// A log lost more than its unflushed tail.
     LogLost { member: MemberId, noticed: bool },
+    /// Every process and every log is gone at once: what is left begins anew, bound by nothing that was promised.
+    EveryLogLost,
     /// A standby streamed another history with the same timeline number.
     Spoilt { member: MemberId, source: MemberId },
     /// A durable effect was performed before its record was flushed.

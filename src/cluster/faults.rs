@@ -1,11 +1,11 @@
 //! Faults: how each begins, ends, and how everything is mended. Nothing here is drawn: faults are data.
 
 use super::fact::Fact;
+use super::fault::Fault;
 use super::guard::STALL_MAX;
 use super::hands_time::LINK_IDLE;
 use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening};
-use super::scenario::Fault;
 use super::time::{HostClock, SimNanos};
 use super::world::World;
 use crate::core::{BootId, Incarnation, MemberId, Nanos};
@@ -109,7 +109,10 @@ impl World {
                 self.node_mut(member).log.slow = (ends(self, for_ms), flush_ms);
             }
             Fault::DiskFull { member, for_ms } => {
-                self.node_mut(member).log.full_until = ends(self, for_ms);
+                let until = ends(self, for_ms);
+                // Filled twice, it has room again when the longer of the two ends.
+                let log = &mut self.node_mut(member).log;
+                log.full_until = until.max(log.full_until);
                 let why = "no space left on device".to_owned();
                 self.told(member, Observation::LogStalled { why });
                 self.queue.at(ends(self, for_ms), Event::FaultEnds(i));
@@ -164,7 +167,7 @@ impl World {
                 self.cut(&other, &one, false);
                 self.tell(|_| format!("-- mended: {one:?} and {other:?}"));
             }
-            Fault::DiskFull { member, .. } => {
+            Fault::DiskFull { member, .. } if self.now() >= self.node(member).log.full_until => {
                 self.told(member, Observation::LogRecovered);
             }
             Fault::Flap { one, other, every_ms, .. } => self.flap(i, one, other, every_ms),
@@ -180,6 +183,12 @@ impl World {
         for id in self.scenario.ids() {
             if self.node(id).postgres.as_ref().is_some_and(|p| !p.lives()) {
                 self.queue_start(id, self.now().plus(Nanos::from_millis(1_000)));
+            }
+            if self.node(id).ledger().is_some_and(|l| l.quarantined) {
+                self.tell(|_| {
+                    format!("-- operator starts the daemon of m{} anew: a role is quarantined", id.0)
+                });
+                self.crash_daemon(id);
             }
             self.daemon_returns(id, self.now().plus(RESTART));
         }
@@ -252,14 +261,14 @@ impl World {
         if asked {
             // Whoever asked it for a fence, and gets no answer, makes the same fence without it.
             let took = Nanos(5_000_000);
-            self.for_daemon(id, took, Happening::FenceEnded(Self::fenced(0, took)));
+            self.for_daemon(id, took, Happening::FenceEnded(Box::new(Self::fenced(0, took))));
         }
         self.queue_start(id, now.plus(Nanos::from_millis(1_000)));
         let present = crate::events::GuardReport::Present { armed: None };
         self.for_daemon(id, Nanos::from_millis(1_000), Happening::GuardReplied(present));
     }
 
-    fn kill_host(&mut self, id: MemberId, until: SimNanos) {
+    pub(super) fn kill_host(&mut self, id: MemberId, until: SimNanos) {
         let node = self.node_mut(id);
         if !node.powered {
             return;

@@ -3,10 +3,11 @@
 
 use super::draw::Domain;
 use super::fact::{Fact, vote_of};
+use super::fault::{PromotionFault, Rejection};
 use super::parcels::Parcel;
+use super::poison::coarse;
 use super::postgres::Process;
 use super::queue::{Event, Happening};
-use super::scenario::PromotionFault;
 use super::time::SimNanos;
 use super::world::World;
 use crate::core::{Lsn, MemberId, Nanos, Term};
@@ -53,13 +54,15 @@ impl World {
             Happening::Connected { peer, peer_run } => self.connected(id, peer, peer_run),
             Happening::Disconnected { peer, refused } => self.disconnected(id, peer, refused),
             Happening::GuardReplied(report) => self.observe(id, hand, Observation::GuardReported(report)),
-            Happening::FenceEnded(outcome) => self.observe(id, hand, Observation::FenceCompleted(outcome)),
-            Happening::FreezeEnded { term, outcome } => self.freeze_ended(id, term, outcome),
+            Happening::FenceEnded(outcome) => self.observe(id, hand, Observation::FenceCompleted(*outcome)),
+            Happening::FreezeEnded { term, outcome } => self.freeze_ended(id, term, outcome.map(|o| *o)),
             Happening::PromotionEnded { term, outcome } => {
+                let outcome = *outcome;
                 self.observe(id, hand, Observation::PromotionCompleted { term, outcome, commands: vec![] });
             }
             Happening::FollowPoll { term, primary, started } => self.follow_poll(id, term, primary, started),
             Happening::FollowEnded { term, outcome } => {
+                let outcome = *outcome;
                 if matches!(outcome, FollowOutcome::Diverged { .. }) {
                     self.plan_rebuild(id);
                 }
@@ -87,7 +90,7 @@ impl World {
         let flushed = Seq(self.node(id).log.flushed as u64);
         self.observe(id, Actor::Clock, Observation::HeartbeatDue { flushed });
         let node = self.node(id);
-        let primary = node.ledger().and_then(crate::core::Ledger::primary);
+        let primary = node.daemon.as_ref().and_then(|d| d.watch.primary());
         let has_postgres = node.postgres.is_some();
         if has_postgres {
             self.probe(id, id, ProbeKind::Heartbeat);
@@ -104,8 +107,10 @@ impl World {
         for peer in open {
             self.connect(id, peer);
         }
-        let every = Nanos::from_millis(self.scenario.timings.heartbeat_ms);
-        self.for_daemon(id, every, Happening::Heartbeat);
+        let every = self.node(id).settings.heartbeat_interval;
+        let now = self.now();
+        let due = coarse(self.node(id).grain, now, now.plus(every));
+        self.for_daemon(id, due.since(now), Happening::Heartbeat);
     }
 
     // ---- probes -----------------------------------------------------------------------------
@@ -132,7 +137,9 @@ impl World {
         let now = self.now();
         let there = self.node(target);
         let reached = there.runs(now) && self.network.reaches(id, target) && self.network.reaches(target, id);
+        let rejected = there.rejects.filter(|(_, until)| id != target && now < *until);
         let found = match &there.postgres {
+            Some(_) if reached && rejected.is_some() => rejected.map(|(how, _)| turned_away(how)),
             Some(p) if reached => p.probed(now, &self.histories),
             _ => None,
         };
@@ -188,9 +195,9 @@ impl World {
 
     pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        if vote_of(&message).is_some()
-            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_))
-        {
+        let judged = vote_of(&message).is_some()
+            || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_));
+        if self.told && judged {
             self.fact(Fact::Sent { from: id, to, message: message.clone() });
         }
         let Some(run) = run else { return };
@@ -280,7 +287,7 @@ impl World {
                 self.observe(id, Actor::PostgresOperator, observed);
             }
             None => {
-                let outcome = Some(unseen("no observation in time"));
+                let outcome = Some(Box::new(unseen("no observation in time")));
                 self.for_daemon(id, late, Happening::FreezeEnded { term, outcome });
             }
         }
@@ -298,7 +305,7 @@ impl World {
         let Some(p) = node.postgres.as_mut() else { return };
         let failed = |why: &str| PromotionOutcome::Failed { why: why.to_owned() };
         let unknown = || PromotionOutcome::Unknown { why: "no answer in time".to_owned() };
-        let ended = |outcome| Happening::PromotionEnded { term, outcome };
+        let ended = |outcome| Happening::PromotionEnded { term, outcome: Box::new(outcome) };
         let promoted = Event::PostgresPromoted(id, p.run);
         match fault {
             Some(PromotionFault::Vetoed) => {
@@ -316,6 +323,11 @@ impl World {
                 let dies = Event::PostgresKilled(id, p.run);
                 self.queue.after(takes, promoted);
                 return self.queue.after(Nanos(takes.0 + 1_000_000), dies);
+            }
+            Some(PromotionFault::HalfDoneThenCrash) => {
+                let dies = Event::PostgresHalfPromoted(id, p.run);
+                node.promoting = Some((term, run));
+                return self.queue.after(takes, dies);
             }
             None => {}
         }
@@ -372,9 +384,12 @@ impl World {
             _ => None,
         };
         match outcome {
-            Some(outcome) => self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome }),
+            Some(outcome) => {
+                let outcome = Box::new(outcome);
+                self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
+            }
             None if elapsed > limit => {
-                let outcome = FollowOutcome::Failed { why: "not streaming in time".to_owned() };
+                let outcome = Box::new(FollowOutcome::Failed { why: "not streaming in time".to_owned() });
                 self.for_daemon(id, Nanos(1_000), Happening::FollowEnded { term, outcome });
             }
             None => self.for_daemon(id, POLL, Happening::FollowPoll { term, primary, started }),
@@ -414,4 +429,13 @@ impl World {
     pub(super) fn fenced(killed: u32, took: Nanos) -> FenceOutcome {
         FenceOutcome { sealed: true, nothing_left: true, killed, took, trouble: None }
     }
+}
+
+/// What a probe finds that is turned away on its way.
+const fn turned_away(how: Rejection) -> ProbeReport {
+    ProbeReport::Failed(match how {
+        Rejection::Refused => ProbeFailure::Refused,
+        Rejection::Reset => ProbeFailure::Reset,
+        Rejection::Unreachable => ProbeFailure::Unreachable,
+    })
 }

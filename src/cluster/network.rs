@@ -4,13 +4,20 @@ use super::draw::{Domain, Draws, Keyed};
 use super::time::SimNanos;
 use crate::core::{MemberId, Nanos};
 
+/// One direction between two members: what every message on it needs, side by side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    cuts: u32,
+    sent: u64,
+    clogged: SimNanos,
+    /// The draws of its delays.
+    delays: Keyed,
+}
+
 /// The network.
 pub struct Network {
-    cuts: Vec<Vec<u32>>,
-    sent: Vec<Vec<u64>>,
-    clogged: Vec<Vec<SimNanos>>,
-    /// The draws of the delays of each direction.
-    delays: Vec<Vec<Keyed>>,
+    links: Vec<Link>,
+    members: usize,
     delay_us_max: u64,
     /// Share of messages lost, and until when.
     pub loss: (u64, SimNanos),
@@ -31,13 +38,11 @@ impl Network {
     #[must_use]
     pub fn new(members: usize, delay_us_max: u64, draws: &Draws) -> Self {
         let never = (0, SimNanos(0));
-        let direction = |from, to| draws.keyed(Domain::Delay, &[from, to]);
+        let link = |from, to| Link { delays: draws.keyed(Domain::Delay, &[from, to]), ..Link::default() };
         let all = || 0..members as u64;
         Self {
-            cuts: vec![vec![0; members]; members],
-            sent: vec![vec![0; members]; members],
-            clogged: vec![vec![SimNanos(0); members]; members],
-            delays: all().map(|from| all().map(|to| direction(from, to)).collect()).collect(),
+            links: all().flat_map(|from| all().map(move |to| (from, to))).map(|(f, t)| link(f, t)).collect(),
+            members,
             delay_us_max,
             loss: never,
             duplicate: never,
@@ -46,18 +51,26 @@ impl Network {
         }
     }
 
+    fn link(&self, from: MemberId, to: MemberId) -> &Link {
+        &self.links[index(from) * self.members + index(to)]
+    }
+
+    fn link_mut(&mut self, from: MemberId, to: MemberId) -> &mut Link {
+        &mut self.links[index(from) * self.members + index(to)]
+    }
+
     /// Cuts, or mends, one direction.
     pub fn cut(&mut self, from: MemberId, to: MemberId, cut: bool) {
         if from == to {
             return;
         }
-        let count = &mut self.cuts[index(from)][index(to)];
+        let count = &mut self.link_mut(from, to).cuts;
         *count = if cut { *count + 1 } else { count.saturating_sub(1) };
     }
 
     /// What leaves one for the other until then arrives then.
     pub fn clog(&mut self, from: MemberId, to: MemberId, until: SimNanos) {
-        let clogged = &mut self.clogged[index(from)][index(to)];
+        let clogged = &mut self.link_mut(from, to).clogged;
         *clogged = until.max(*clogged);
     }
 
@@ -69,7 +82,7 @@ impl Network {
     /// Returns whether what leaves one reaches the other.
     #[must_use]
     pub fn reaches(&self, from: MemberId, to: MemberId) -> bool {
-        self.cuts[index(from)][index(to)] == 0
+        self.link(from, to).cuts == 0
     }
 
     /// Returns whether both reach each other.
@@ -80,22 +93,24 @@ impl Network {
 
     /// Returns the next number of a direction.
     pub fn number(&mut self, from: MemberId, to: MemberId) -> u64 {
-        let n = &mut self.sent[index(from)][index(to)];
+        let n = &mut self.link_mut(from, to).sent;
         *n += 1;
         *n
     }
 
     /// Returns how long the message of a number takes.
     #[must_use]
+    #[inline]
     pub fn latency(&self, now: SimNanos, from: MemberId, to: MemberId, number: u64) -> Nanos {
-        let draw = self.delays[index(from)][index(to)].draw(number);
+        let link = self.link(from, to);
+        let draw = link.delays.draw(number);
         let usual = draw.between(self.delay_us_max / 4, self.delay_us_max) * 1_000;
         // One in a hundred takes ten times as long: the tail is what time-outs meet.
         let usual = if draw.again().happens(10) { usual * 10 } else { usual };
         let extra = if now < self.delay.1 { draw.again().again().below(self.delay.0 * 1_000_000) } else { 0 };
         let (by, until) = self.slow[index(from)];
         let slow = if now < until { by.0 } else { 0 };
-        let clogged = self.clogged[index(from)][index(to)].since(now).0;
+        let clogged = link.clogged.since(now).0;
         Nanos(clogged + usual + extra + slow)
     }
 

@@ -1,12 +1,13 @@
 //! A simulated member: host, daemon, log, guard, PostgreSQL. It holds them; [`super::world`] moves them.
 
+use super::fault::{CrashPoint, PromotionFault, Rejection, Report};
 use super::guard::Guard;
+use super::poison::Poison;
 use super::postgres::Postgres;
 use super::queue::Run;
-use super::scenario::{CrashPoint, PromotionFault};
 use super::team::Team;
 use super::time::{HostClock, SimNanos};
-use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, Term};
+use crate::core::{BootId, Effect, Incarnation, Ledger, MemberId, Nanos, RestartBudget, Term, Watch};
 use crate::events::{Deadline, LogFound, ProcessIdentity, Record, Settings};
 use pgfo_replay::{BootNanos, Seq, WallNanos};
 use std::collections::VecDeque;
@@ -44,8 +45,12 @@ pub struct Daemon {
     pub frozen_until: SimNanos,
     /// The instant before which it was frozen last: probes that span it are stalled (D4).
     pub thawed_at: SimNanos,
+    /// Whose PostgreSQL it probes.
+    pub watch: Watch,
     /// Whose PostgreSQL the WAL receiver was last told to stream from, in which run.
     pub sender_told: Option<(Run, MemberId)>,
+    /// How often each role failed, in the order of delivery.
+    pub budgets: [RestartBudget; 4],
 }
 
 /// The log of a member, as its disk holds it.
@@ -86,9 +91,7 @@ impl Log {
             Some(folded) => (folded.roles, folded.records),
             None => (Team::new(settings), 0),
         };
-        for record in &self.records[from..records] {
-            roles.evolve(record);
-        }
+        roles.fold(&self.records[from..records]);
         let last = self.records[..records].last().map_or(WallNanos(0), |r| r.wall);
         self.folded = Some(Folded { roles: roles.clone(), records, last });
         roles
@@ -141,6 +144,14 @@ pub struct Node {
     pub wall_off: i64,
     /// Where the daemon dies the next time it binds itself, until when.
     pub crash_at: Option<(CrashPoint, SimNanos)>,
+    /// What roles fail on.
+    pub poisons: Vec<Poison>,
+    /// Which reports are lost, how many still, until when.
+    pub losing: Vec<(Report, u64, SimNanos)>,
+    /// How connections of others to its PostgreSQL are turned away, until when.
+    pub rejects: Option<(Rejection, SimNanos)>,
+    /// The daemon's timers fire at multiples of this, until when.
+    pub grain: (Nanos, SimNanos),
 }
 
 impl Node {

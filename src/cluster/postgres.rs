@@ -152,6 +152,8 @@ pub struct Postgres {
     pub crowded_until: SimNanos,
     /// Lets nobody log in until then.
     pub locked_until: SimNanos,
+    /// Its disk is full until then.
+    pub full_until: SimNanos,
     /// Takes in no WAL until then.
     pub lags_until: SimNanos,
     /// Backends that outlived their postmaster may write until then (D3).
@@ -185,6 +187,7 @@ impl Postgres {
             stopped_until: SimNanos(0),
             crowded_until: SimNanos(0),
             locked_until: SimNanos(0),
+            full_until: SimNanos(0),
             lags_until: SimNanos(0),
             orphans_until: SimNanos(0),
             spoilt: false,

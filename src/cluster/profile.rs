@@ -2,7 +2,8 @@
 //! themselves. None of them is a reason to replace a primary.
 
 use super::draw::{Domain, Draw, Draws};
-use super::scenario::{Fault, Scenario, TimedFault, Timings};
+use super::fault::{Fault, TimedFault};
+use super::scenario::{Scenario, Timings};
 use crate::core::MemberId;
 use serde::Serialize;
 

@@ -11,7 +11,7 @@ use pgfo_replay::Seq;
 /// One run of a daemon, of a PostgreSQL or of a connection: what was meant for an earlier run is void.
 pub(super) type Run = u64;
 
-/// Something that happens at one member.
+/// Something that happens at one member. What is large and rare is boxed: every event is moved several times.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "a field is named after what it is")]
 pub enum Happening {
@@ -36,15 +36,15 @@ pub enum Happening {
     /// The guard answers the daemon.
     GuardReplied(GuardReport),
     /// A fence that the daemon asked for ended.
-    FenceEnded(FenceOutcome),
+    FenceEnded(Box<FenceOutcome>),
     /// A freeze is looked at.
-    FreezeEnded { term: Term, outcome: Option<FreezeOutcome> },
+    FreezeEnded { term: Term, outcome: Option<Box<FreezeOutcome>> },
     /// A promotion's outcome is told.
-    PromotionEnded { term: Term, outcome: PromotionOutcome },
+    PromotionEnded { term: Term, outcome: Box<PromotionOutcome> },
     /// Following is looked at.
     FollowPoll { term: Term, primary: MemberId, started: SimNanos },
     /// Following ended.
-    FollowEnded { term: Term, outcome: FollowOutcome },
+    FollowEnded { term: Term, outcome: Box<FollowOutcome> },
     /// Catching up is looked at (E7).
     CatchUpPoll { term: Term, from: MemberId, until: Lsn, started: SimNanos },
     /// The kernel tells of the postmaster's end.
@@ -78,6 +78,8 @@ pub enum Event {
     PostgresReplayed(MemberId, Run),
     /// A promotion takes effect.
     PostgresPromoted(MemberId, Run),
+    /// A promotion has taken the seal off, and PostgreSQL dies.
+    PostgresHalfPromoted(MemberId, Run),
     /// A WAL receiver tries to connect.
     ReceiverStarts(MemberId, Run),
     /// A WAL receiver notices that its source is gone.

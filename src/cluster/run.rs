@@ -34,6 +34,8 @@ pub struct Outcome {
     pub promotions: u64,
     /// Batches stepped, of all members.
     pub batches: u64,
+    /// Events that happened until it ended.
+    pub events: u64,
     /// When it ended.
     pub end: SimNanos,
     /// Whether liveness was promised at the end.
@@ -66,13 +68,34 @@ impl Runner {
     /// Runs a scenario to its end.
     #[must_use]
     pub fn run(&mut self, scenario: &Scenario) -> Outcome {
-        let (outcome, world) = play(World::new(scenario.clone(), &mut self.logs), false);
-        self.logs.extend(world.nodes.into_iter().map(|node| {
+        let (outcome, mut world) = play(World::new(scenario.clone(), &mut self.logs), false);
+        self.take_back(&mut world);
+        outcome
+    }
+
+    /// Runs a scenario again, as far as `outcome` came, and returns the trace: equal runs have equal ones. The first
+    /// run was judged; this one only shows that it repeats itself, so nobody is told of anything.
+    #[must_use]
+    pub fn again(&mut self, scenario: &Scenario, outcome: &Outcome) -> u64 {
+        let mut world = World::new(scenario.clone(), &mut self.logs);
+        world.told = false;
+        #[cfg(feature = "planted-bugs")]
+        let _planting = Planting::of(world.scenario.planted);
+        let end = SimNanos::from_millis(world.scenario.end_at_ms);
+        for _ in 0..outcome.events {
+            world.step(end);
+        }
+        self.take_back(&mut world);
+        world.trace.0
+    }
+
+    /// Keeps the memory of the logs for the next run.
+    fn take_back(&mut self, world: &mut World) {
+        self.logs.extend(world.nodes.drain(..).map(|node| {
             let mut log = node.log.records;
             log.clear();
             log
         }));
-        outcome
     }
 }
 
@@ -85,14 +108,21 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
     let mut broken = None;
     let mut facts = Vec::new();
     let mut marks = Marks::default();
+    let mut events = 0;
     while broken.is_none() && world.step(end) {
+        events += 1;
         if world.facts.is_empty() {
             continue;
         }
         std::mem::swap(&mut facts, &mut world.facts);
         for fact in facts.drain(..) {
             marks.add_all(of_fact(&world, &fact));
-            broken = broken.or_else(|| judges.look(&world, &fact));
+            if broken.is_none() {
+                broken = judges.look(&world, &fact);
+            }
+            if matches!(fact, Fact::EveryLogLost) {
+                judges.begin_anew(&world);
+            }
         }
     }
     if broken.is_none() {
@@ -104,6 +134,7 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         trace: world.trace.0,
         promotions: world.promotions,
         batches: world.batches,
+        events,
         end: world.now(),
         live: is_live(&world),
         marks,
@@ -122,6 +153,17 @@ impl Judges {
     fn new(all: Vec<Box<dyn Invariant>>) -> Self {
         let hearers = |kind| (0..all.len()).filter(|i| all[*i].hears().contains(kind)).collect();
         Self { hearers: Hearing::ALL.iter().map(hearers).collect(), all }
+    }
+
+    /// Nobody is bound by what was promised before; the causes of what may happen are what they were.
+    fn begin_anew(&mut self, world: &World) {
+        *self = Self::new(registry());
+        for i in 0..world.scenario.faults.len() {
+            if SimNanos::from_millis(world.scenario.faults[i].at_ms) <= world.now() {
+                // No invariant can break by a fault that began.
+                let _held = self.look(world, &Fact::FaultBegan(i));
+            }
+        }
     }
 
     fn look(&mut self, world: &World, fact: &Fact) -> Option<Broken> {

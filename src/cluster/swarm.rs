@@ -2,7 +2,9 @@
 //! seed, so that each seed is bad in its own way.
 
 use super::draw::{Domain, Draw, Draws};
-use super::scenario::{CrashPoint, Fault, PromotionFault, Scenario, ScenarioMember, TimedFault, Timings};
+use super::fault::{CrashPoint, Fault, PromotionFault, TimedFault};
+use super::scenario::{Scenario, ScenarioMember, Timings};
+use super::swarm_more::more_faults;
 use crate::core::MemberId;
 use crate::events::Fencing;
 
@@ -53,12 +55,15 @@ fn swarm_of(seed: u64, end_ms: Option<u64>) -> Scenario {
     let heal_at_ms = quiet_ms + faults_for_ms;
     let voters = members.iter().filter(|m| m.votes).count();
     let electable = members.iter().filter(|m| !m.witness && m.automatic && m.priority > 0).count();
-    let faults = faults(&mut s, seed, &members, (quiet_ms, faults_for_ms));
+    let mut faults = faults(&mut s, seed, &members, (quiet_ms, faults_for_ms));
+    let timings = timings(&mut s);
+    faults.extend(more_faults(seed, &members, timings.heartbeat_ms, (quiet_ms, faults_for_ms)));
+    faults.sort_by_key(|f| f.at_ms);
     Scenario {
         name: format!("seed {seed}"),
         seed,
         primary,
-        timings: timings(&mut s),
+        timings,
         delay_us_max: *pick(&mut s, &[300, 1_000, 1_000, 5_000, 40_000]),
         postgres_restart_ms: Some(s.next().between(300, 20_000)),
         rebuild_ms: Some(s.next().between(3_000, 20_000)),

@@ -6,7 +6,7 @@ use super::fact::Fact;
 use super::guard::Guard;
 use super::marks::Noted;
 use super::network::Network;
-use super::node::{Log, Node};
+use super::node::{Log, Node, Waiting};
 use super::parcels::Parcels;
 use super::postgres::{Histories, Postgres};
 use super::queue::{Event, Happening, Queue, Run};
@@ -32,6 +32,8 @@ pub struct World {
     pub network: Network,
     /// All lines of history.
     pub histories: Histories,
+    /// Whether what happens is told: not when a run is only repeated, whose first time was judged.
+    pub(super) told: bool,
     /// What happened since the invariants looked last.
     pub facts: Vec<Fact>,
     /// The run so far, in a number.
@@ -65,6 +67,7 @@ pub(super) struct Scratch {
     pub(super) batch: Vec<Record>,
     pub(super) effects: Vec<Effect>,
     pub(super) deadlines: Vec<(Deadline, BootNanos)>,
+    pub(super) flushed: Vec<Waiting>,
 }
 
 impl World {
@@ -81,6 +84,7 @@ impl World {
             nodes: Vec::new(),
             network,
             histories: Histories::default(),
+            told: true,
             facts: Vec::new(),
             trace: TraceHash::default(),
             counter: 0,
@@ -142,6 +146,10 @@ impl World {
             slow_answers: (Nanos(0), SimNanos(0)),
             wall_off: 0,
             crash_at: None,
+            poisons: Vec::new(),
+            losing: Vec::new(),
+            rejects: None,
+            grain: (Nanos(0), SimNanos(0)),
             settings,
         }
     }
@@ -204,8 +212,11 @@ impl World {
         self.nodes.iter().filter(|n| n.writes(now)).map(|n| n.id).collect()
     }
 
+    #[inline]
     pub(super) fn fact(&mut self, fact: Fact) {
-        self.facts.push(fact);
+        if self.told {
+            self.facts.push(fact);
+        }
     }
 
     pub(super) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
@@ -234,18 +245,17 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
+        // Most events by far.
+        let event = match event {
+            Event::Daemon(id, run, happening) => return self.handle_daemon(id, run, happening),
+            other => other,
+        };
         let until = self.held_back(&event);
         if self.now() < until {
             return self.queue.at(until, event);
         }
         match event {
-            Event::Daemon(id, run, happening) => {
-                if self.node(id).daemon_run() == Some(run) {
-                    self.happen(id, happening);
-                } else {
-                    self.forget(happening);
-                }
-            }
+            Event::Daemon(id, run, happening) => self.handle_daemon(id, run, happening),
             Event::GuardDeadline(id, run, until) => self.guard_deadline(id, run, until),
             Event::FenceDone(id, fence, took) => self.fence_done(id, fence, took),
             Event::PostmasterSeen(id, run) => {
@@ -262,6 +272,7 @@ impl World {
                 }
             }
             Event::PostgresPromoted(id, run) => self.postgres_promoted(id, run),
+            Event::PostgresHalfPromoted(id, run) => self.half_promoted(id, run),
             Event::ReceiverStarts(id, run) => self.receiver_starts(id, run),
             Event::ReceiverLost(id, run) => self.receiver_lost(id, run),
             Event::FreezeBites(id, run) => self.freeze_bites(id, run),
@@ -278,7 +289,22 @@ impl World {
         }
     }
 
+    /// What belongs to a frozen daemon waits, in order, until it goes on; a probe on its way goes on.
+    #[inline]
+    fn handle_daemon(&mut self, id: MemberId, run: Run, happening: Happening) {
+        let node = self.node(id);
+        if self.now() < node.daemon_frozen_until() && !matches!(happening, Happening::ProbeArrives { .. }) {
+            let until = node.daemon_frozen_until();
+            self.queue.at(until, Event::Daemon(id, run, happening));
+        } else if node.daemon_run() == Some(run) {
+            self.happen(id, happening);
+        } else {
+            self.forget(happening);
+        }
+    }
+
     /// What was meant for a run of a daemon that is over.
+    #[cold]
     fn forget(&mut self, happening: Happening) {
         match happening {
             Happening::Delivery { message, .. } => drop(self.messages.take(message)),
@@ -287,12 +313,13 @@ impl World {
         }
     }
 
-    /// What belongs to a frozen host or process waits, in order, until it goes on: returns when.
+    /// What belongs to a frozen host or process waits, in order, until it goes on: returns when. Of a daemon's own
+    /// run, see [`Self::handle_daemon`].
     fn held_back(&self, event: &Event) -> SimNanos {
         match event {
-            Event::Daemon(_, _, Happening::ProbeArrives { .. }) => SimNanos(0),
-            Event::Daemon(id, _, _) | Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
+            Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
             Event::PostgresPromoted(id, _)
+            | Event::PostgresHalfPromoted(id, _)
             | Event::ReceiverStarts(id, _)
             | Event::WalArrives(id, _)
             | Event::ReceiverLost(id, _)

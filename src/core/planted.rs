@@ -45,6 +45,7 @@ macro_rules! plants {
 
 plants! {
     RecoveryIsUp, "D1", "A PostgreSQL in recovery counts as a reachable primary.";
+    WatchesAsTold, "D1", "The announcement of an old winner that comes late turns the probes to it.";
     ConfirmedWithoutScan, "D3", "A dead postmaster is confirmed down, and its lease released, before anybody looked for its backends.";
     WritesWithoutLease, "L1", "Nobody fences a primary whose lease ran out.";
     LeaseFromReceipt, "L1", "The primary counts a grant from its receipt instead of from its own sending.";

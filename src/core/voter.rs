@@ -2,12 +2,15 @@
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
 mod ballots;
+mod pauses;
 mod projection;
 
-use crate::core::{BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, planted};
+use crate::core::{
+    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, ordered_at, planted, report_overdue,
+};
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
-    Observation, PauseId, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
+    Observation, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,9 @@ pub struct Voter {
     flush_unknown: bool,
     /// Whether a freeze was ordered and has not ended yet.
     freezing: bool,
+    /// When the freeze or the catching up was ordered that has not ended yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered_at: Option<BootNanos>,
     /// The postmaster start in which the last freeze was observed (E2).
     frozen_in: Option<i64>,
     /// The missing WAL is being streamed (E7): the receiver may run meanwhile.
@@ -34,6 +40,9 @@ pub struct Voter {
     /// The process before found this log rolled back, and ended before it was given another incarnation (M1).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     renewal_owed: bool,
+    /// Whether the guard holds a deadline that this process gave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    guard_armed: bool,
 }
 
 /// A request to freeze.
@@ -56,9 +65,11 @@ impl Voter {
             stopping: false,
             flush_unknown: false,
             freezing: false,
+            ordered_at: None,
             frozen_in: None,
             catching_up: false,
             renewal_owed: false,
+            guard_armed: false,
         }
     }
 
@@ -308,49 +319,7 @@ impl Voter {
         }
     }
 
-    // ---- pauses and rosters ---------------------------------------------------------------
-
-    /// M3: only where a lease of that term could be granted as well: who voted for another must not
-    /// let the guard stand down.
-    fn agree_to_pause(&self, from: MemberId, pause: PauseId, out: &mut Vec<Event>) {
-        let l = &self.ledger;
-        let from_primary =
-            pause.primary == from && l.primary() == Some(from) && l.announced_term() == pause.term;
-        // A primary without a vote counts for nothing in the quorum, but its own pause must outlive its daemon.
-        let mine = from == l.me();
-        let able = (mine || l.settings.votes(l.me())) && l.registered() && !l.log_stalled;
-        let voted_on = l.voted.is_some_and(|v| v.ask.term > pause.term && v.candidate != from);
-        let promised_on = l.standing_promise().is_some_and(|p| p.holder != from);
-        let over = pause.term <= l.released || l.resumed.is_some_and(|r| r >= pause);
-        if from_primary && able && !voted_on && !promised_on && !over {
-            out.push(Event::Decided(Decision::PauseAgreed(pause)));
-        }
-    }
-
-    fn end_pause(&self, upto: PauseId, out: &mut Vec<Event>) {
-        if self.ledger.paused.is_some_and(|p| p <= upto) {
-            out.push(Event::Decided(Decision::PauseEnded(upto)));
-        }
-    }
-
-    /// M3: who knows that the pause is over had it from its primary, or saw what ends it, and passes it on: the
-    /// primary may have lost its log since, or its tenure. Its own heartbeat is no answer: it overtakes the flush,
-    /// and a crash would leave the primary paused alone.
-    fn hear_of_pauses(&self, from: MemberId, over: Option<PauseId>, out: &mut Vec<Event>) {
-        if let (Some(over), Some(paused)) = (over, self.ledger.paused)
-            && over.primary == paused.primary
-            && over.primary != from
-        {
-            self.end_pause(over, out);
-        }
-    }
-
-    /// M3: the primary's own flushed answer, or its being confirmed down.
-    fn end_pause_of(&self, primary: MemberId, out: &mut Vec<Event>) {
-        if let Some(p) = self.ledger.paused.filter(|p| p.primary == primary) {
-            out.push(Event::Decided(Decision::PauseEnded(p)));
-        }
-    }
+    // ---- rosters --------------------------------------------------------------------------
 
     /// M1: only those that are registered register others, and only at the holder's request.
     fn accept_roster(&self, from: MemberId, roster: &Roster, out: &mut Vec<Event>) {
@@ -402,10 +371,15 @@ impl Voter {
             Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
             Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
-            Message::LeaseReleased { .. } | Message::CandidacyEnded { .. } => self.freeze_after_all(out),
+            Message::LeaseReleased { term, .. } => {
+                self.end_pause_of_released(from, *term, out);
+                self.freeze_after_all(out);
+            }
+            Message::CandidacyEnded { .. } => self.freeze_after_all(out),
             Message::Heartbeat(h) => {
                 self.look_for_rollback(from, h, out);
                 self.hear_of_pauses(from, h.resumed, out);
+                self.answer_pause(h.paused, out);
             }
             _ => {}
         }
@@ -448,9 +422,15 @@ impl LedgerRole for Voter {
                 self.stopping = false;
                 self.flush_unknown = false;
                 self.freezing = false;
+                self.ordered_at = None;
                 self.frozen_in = None;
                 self.catching_up = false;
+                self.guard_armed = false;
             }
+            Event::Observed(Observation::GuardReported(report)) => {
+                self.guard_armed = matches!(report, GuardReport::Armed { .. });
+            }
+            Event::Decided(Decision::PauseConfirmed { .. }) => self.guard_armed = false,
             Event::Observed(Observation::FreezeCompleted { .. }) => {
                 self.freezing = false;
                 self.frozen_in = Some(self.ledger.local.last_started);
@@ -462,13 +442,22 @@ impl LedgerRole for Voter {
             Event::Decided(Decision::CatchUpOrdered { .. }) => {
                 self.freezing = false;
                 self.catching_up = true;
+                self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
             Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
                 self.freezing = false;
                 self.catching_up = false;
             }
-            Event::Observed(Observation::HeartbeatDue { .. }) => self.flush_unknown = false,
+            Event::Observed(Observation::HeartbeatDue { .. }) => {
+                self.flush_unknown = false;
+                if report_overdue(&self.ledger, self.ordered_at) {
+                    // Any report may be lost: it is ordered and observed again.
+                    self.ordered_at = None;
+                    self.freezing = false;
+                    self.catching_up = false;
+                }
+            }
             Event::Decided(Decision::RollbackDetected { .. }) => self.renewal_owed = false,
             Event::Decided(Decision::RoleFailed { role, .. }) => {
                 self.flush_unknown |= *role == crate::events::Actor::Voter.number();
@@ -499,6 +488,7 @@ impl LedgerRole for Voter {
             Event::Decided(Decision::FreezePromised { .. }) => {
                 self.refused_freeze = None;
                 self.freezing = self.ledger.settings.has_postgres();
+                self.ordered_at = ordered_at(&self.ledger);
                 self.catching_up = false;
             }
             Event::Decided(Decision::VoteRequested(ask)) => {
@@ -546,19 +536,14 @@ impl Machine for Voter {
             {
                 self.end_pause_of(me, out);
             }
-            // The daemon stays: the members that agreed need not wait for it.
-            Event::Decided(Decision::StopRefused { .. }) => self.end_pause_of(me, out),
+            Event::Decided(Decision::LeaseReleased { term, .. }) => {
+                self.end_pause_of_released(me, *term, out)
+            }
             Event::Decided(Decision::VerdictChanged { primary, to, .. }) if to.is_down() => {
                 if *to == Verdict::ConfirmedDown || planted(Plant::PauseEndsBySilence) {
                     self.end_pause_of(*primary, out);
                 }
                 self.freeze_after_all(out);
-            }
-            // M3, S9: nobody wins within a pause, so a later winner shows that it was over.
-            Event::Decided(Decision::AnnouncementAdopted(a) | Decision::PrimaryAnnounced(a)) => {
-                if let Some(p) = self.ledger.paused.filter(|p| p.term < a.term) {
-                    out.push(Event::Decided(Decision::PauseEnded(p)));
-                }
             }
             Event::Decided(Decision::RosterProposed(roster)) => self.accept_roster(me, roster, out),
             Event::Decided(Decision::RosterCommitted(roster)) => self.adopt_roster(roster, out),

@@ -15,6 +15,11 @@ pub struct Lineage {
     pub timeline: Timeline,
 }
 
+impl Lineage {
+    /// Stands for the line of data of which nobody knows how it got there (E3): before every other, equal to none.
+    pub const UNKNOWN: Self = Self { opened: Term(0), timeline: Timeline(0) };
+}
+
 /// How far a member's WAL goes, ordered as elections order it: lineage first (E3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
@@ -287,6 +292,11 @@ pub enum Refusal {
     NotHeardYet,
     /// The asker is an announced primary, and this member does not know that announcement yet (L5).
     WinnerUnknown,
+    /// Nobody who is heard remembers a primary, but a member that is not heard may (E10).
+    MemberUnheard {
+        /// The first of them.
+        member: MemberId,
+    },
 }
 
 /// What a member may say of its own ability to vote.

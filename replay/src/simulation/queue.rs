@@ -7,7 +7,9 @@ use crate::stamp::Nanos;
 const BUCKET_BITS: u32 = 20;
 /// Buckets: what is due within two seconds is in the wheel.
 const BUCKETS: usize = 1 << 11;
+/// Words of the bits that say which bucket has any; one bit each fits the summary.
 const WORDS: usize = BUCKETS / 64;
+const _: () = assert!(WORDS == u32::BITS as usize);
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -22,16 +24,18 @@ struct Slot<E> {
 
 /// The queue of a simulation's events.
 ///
-/// Most of what a simulation adds is due soon: that goes into a wheel of buckets, each a short list, and a bit says
-/// which bucket has any. What is due later is a sorted list, the next one at its end. The events themselves stay in
-/// their slots until they are due.
+/// Most of what a simulation adds is due soon: that goes into a wheel of buckets, each a short sorted list, and bits
+/// say which buckets have any. What is due later waits in a sorted list, the next one at its end, until the wheel
+/// has come so far. The events themselves stay in their slots until they are due.
 pub struct Queue<E> {
     slots: Vec<Slot<E>>,
     free: u32,
     /// The first slot of each bucket.
-    buckets: Vec<u32>,
+    buckets: Box<[u32; BUCKETS]>,
     /// Which buckets have any.
     bits: [u64; WORDS],
+    /// Which words of the bits have any.
+    summary: u32,
     later: Vec<(SimNanos, u64, u32)>,
     waiting: usize,
     ties: u64,
@@ -43,8 +47,9 @@ impl<E> Default for Queue<E> {
         Self {
             slots: Vec::new(),
             free: NONE,
-            buckets: vec![NONE; BUCKETS],
+            buckets: Box::new([NONE; BUCKETS]),
             bits: [0; WORDS],
+            summary: 0,
             later: Vec::new(),
             waiting: 0,
             ties: 0,
@@ -104,11 +109,8 @@ impl<E> Queue<E> {
                 slot
             }
         };
-        if turn(at) - turn(self.now) < BUCKETS as u64 {
-            let bucket = bucket(at);
-            self.slots[slot as usize].next = self.buckets[bucket];
-            self.buckets[bucket] = slot;
-            self.bits[bucket / 64] |= 1 << (bucket % 64);
+        if self.is_near(at) {
+            self.put(slot, at, tie);
         } else {
             let after = self.later.partition_point(|(a, t, _)| (*a, *t) > (at, tie));
             self.later.insert(after, (at, tie, slot));
@@ -116,7 +118,35 @@ impl<E> Queue<E> {
         slot
     }
 
+    /// Whether an instant, which is not past, is within the wheel.
+    fn is_near(&self, at: SimNanos) -> bool {
+        turn(at) - turn(self.now) < BUCKETS as u64
+    }
+
+    /// Puts a slot into the list of its bucket, in order.
+    #[inline(always)]
+    fn put(&mut self, slot: u32, at: SimNanos, tie: u64) {
+        let bucket = bucket(at);
+        let (mut before, mut next) = (NONE, self.buckets[bucket]);
+        while next != NONE {
+            let other = &self.slots[next as usize];
+            if (at, tie) < (other.at, other.tie) {
+                break;
+            }
+            (before, next) = (next, other.next);
+        }
+        self.slots[slot as usize].next = next;
+        if before == NONE {
+            self.buckets[bucket] = slot;
+            self.bits[bucket / 64] |= 1 << (bucket % 64);
+            self.summary |= 1 << (bucket / 64);
+        } else {
+            self.slots[before as usize].next = slot;
+        }
+    }
+
     /// Returns the first bucket, from that of the time on, that has any.
+    #[inline(always)]
     fn first_bucket(&self) -> Option<usize> {
         let from = bucket(self.now);
         let word = from / 64;
@@ -124,66 +154,49 @@ impl<E> Queue<E> {
         if rest != 0 {
             return Some(word * 64 + rest.trailing_zeros() as usize);
         }
-        // Once around: what is left of the first word is the last to come.
-        (1..=WORDS)
-            .map(|n| (word + n) % WORDS)
-            .find(|w| self.bits[*w] != 0)
-            .map(|w| w * 64 + self.bits[w].trailing_zeros() as usize)
+        // Once around, from the next word on: what is left of this one is the last to come.
+        let first = (word + 1) % WORDS;
+        let turned = self.summary.rotate_right(first as u32);
+        if turned == 0 {
+            return None;
+        }
+        let word = (first + turned.trailing_zeros() as usize) % WORDS;
+        Some(word * 64 + self.bits[word].trailing_zeros() as usize)
     }
 
     /// Takes the next event and moves the time; `None` when it lies beyond `end`.
+    #[inline]
     pub fn next(&mut self, end: SimNanos) -> Option<E> {
-        let soon = self.first_bucket().map(|bucket| self.first_of(bucket));
-        let later = self.later.last().copied();
-        let slot = match (soon, later) {
-            (Some((at, tie, slot, before, bucket)), later)
-                if later.is_none_or(|l| (at, tie) < (l.0, l.1)) =>
-            {
-                if at > end {
-                    return self.rest_until(end);
+        while let Some((at, tie, slot)) = self.later.last().copied() {
+            if !self.is_near(at) {
+                if self.summary != 0 || at > end {
+                    break;
                 }
-                let next = self.slots[slot as usize].next;
-                match before {
-                    NONE => self.buckets[bucket] = next,
-                    before => self.slots[before as usize].next = next,
-                }
-                if self.buckets[bucket] == NONE {
-                    self.bits[bucket / 64] &= !(1 << (bucket % 64));
-                }
-                slot
+                // Nothing is near: the wheel turns on at once.
+                self.now = SimNanos(at.0 >> BUCKET_BITS << BUCKET_BITS);
             }
-            (_, Some((at, _, slot))) => {
-                if at > end {
-                    return self.rest_until(end);
-                }
-                self.later.pop();
-                slot
-            }
-            (_, None) => return self.rest_until(end),
-        };
-        self.waiting -= 1;
+            self.later.pop();
+            self.put(slot, at, tie);
+        }
+        let Some(bucket) = self.first_bucket() else { return self.rest_until(end) };
+        let slot = self.buckets[bucket];
         let taken = &mut self.slots[slot as usize];
+        if taken.at > end {
+            return self.rest_until(end);
+        }
+        self.buckets[bucket] = taken.next;
+        if taken.next == NONE {
+            let word = &mut self.bits[bucket / 64];
+            *word &= !(1 << (bucket % 64));
+            if *word == 0 {
+                self.summary &= !(1 << (bucket / 64));
+            }
+        }
+        self.waiting -= 1;
         self.now = taken.at;
         taken.next = self.free;
         self.free = slot;
         taken.event.take()
-    }
-
-    /// Returns the first event of a bucket that has any: when, which, its slot, the slot before it in the list, the
-    /// bucket.
-    fn first_of(&self, bucket: usize) -> (SimNanos, u64, u32, u32, usize) {
-        let mut slot = self.buckets[bucket];
-        let first = &self.slots[slot as usize];
-        let mut best = (first.at, first.tie, slot, NONE, bucket);
-        let mut next = first.next;
-        while next != NONE {
-            let other = &self.slots[next as usize];
-            if (other.at, other.tie) < (best.0, best.1) {
-                best = (other.at, other.tie, next, slot, bucket);
-            }
-            (slot, next) = (next, other.next);
-        }
-        best
     }
 
     fn rest_until(&mut self, end: SimNanos) -> Option<E> {

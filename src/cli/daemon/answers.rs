@@ -4,9 +4,9 @@ use super::status;
 use crate::actors::{GetLedger, GetLog, Observer, Sequencer, Teller};
 use crate::config::{Config, closest};
 use crate::control::{ControlError, Incoming, Replier, Request};
-use crate::core::Ledger;
+use crate::core::{Ledger, MemberId};
 use crate::events::story::{Level, StoryMemory, tell};
-use crate::events::{Observation, OperatorRequest};
+use crate::events::{Observation, OperatorRequest, Refusal};
 use actix::Addr;
 use serde_json::json;
 use slog::Logger;
@@ -148,8 +148,39 @@ async fn adopt(
             ),
         ));
     }
+    if let Some(why) = unremembered(member, ledger) {
+        return Err(why);
+    }
     let asked =
         if vouched { OperatorRequest::AdoptVouched { member } } else { OperatorRequest::Adopt { member } };
     daemon.tell(Observation::OperatorRequested(asked)).await;
     Ok(json!({ "asked": name }))
+}
+
+/// E10: why the first primary can't be named now, if it can't: somebody may remember an earlier one.
+fn unremembered(named: MemberId, ledger: &Ledger) -> Option<ControlError> {
+    if !ledger.before_rosters() {
+        return None;
+    }
+    match ledger.nobody_remembers().err()? {
+        Refusal::MemberUnheard { member } => {
+            let silent = ledger.settings.name(member);
+            Some(ControlError::new(
+                "not-all-heard",
+                format!("{silent} is not heard, and may remember a primary that the logs here have lost"),
+                format!(
+                    "start the daemon of {silent}, which needs no PostgreSQL for this; if its host is lost for good, \
+                     start one under its name elsewhere, with an empty log. No primary is named before every member \
+                     is heard, and none remembers one"
+                ),
+            ))
+        }
+        Refusal::HistoryExists if named == ledger.me() => Some(ControlError::new(
+            "history-exists",
+            "this member's log knows of no primary, but another member remembers one",
+            "wait until the primary has registered this member's new log (`pgfo status`), or name a member that \
+             remembers; see \"the logs of most members are lost\" in docs/operations.md",
+        )),
+        _ => None,
+    }
 }

@@ -102,11 +102,7 @@ pub(super) async fn serve(
             },
             move |address| {
                 let observer = |actor| Observer::new(actor, address.clone().recipient());
-                let prober = HeartbeatProber::start(
-                    targets,
-                    winner.map(|w| w.primary),
-                    observer(Actor::HeartbeatProber),
-                );
+                let prober = HeartbeatProber::start(targets, winner, observer(Actor::HeartbeatProber));
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
                     PostgresOperator::start(

@@ -161,7 +161,7 @@ pub(crate) fn campaign(
                     }
                     let scenario = scenario_of(seed);
                     let outcome = runner.run(&scenario);
-                    let other = plan.twice.is(seed).then(|| runner.run(&scenario).trace);
+                    let other = plan.twice.is(seed).then(|| runner.again(&scenario, &outcome));
                     if sender.send((seed, scenario, outcome, other)).is_err() {
                         return;
                     }

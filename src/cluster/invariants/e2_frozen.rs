@@ -49,6 +49,8 @@ fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
         p.crowded_until,
         p.locked_until,
         unanswered_until,
+        p.full_until,
+        node.losing.iter().map(|(_, _, until)| *until).max().unwrap_or_default(),
     ];
     Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }
@@ -93,8 +95,8 @@ impl Invariant for StaysFrozen {
         }
         let probe_deadline = Nanos::from_millis(world.scenario.timings.probe_ms);
         for node in &world.nodes {
-            let by_order = self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
-            let Some((receiver, unable_until)) = streams(node, probe_deadline).filter(|_| !by_order) else {
+            let by_order = || self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
+            let Some((receiver, unable_until)) = streams(node, probe_deadline).filter(|_| !by_order()) else {
                 self.stretches.remove(&node.id);
                 continue;
             };

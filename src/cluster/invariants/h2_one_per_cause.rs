@@ -10,6 +10,12 @@ use crate::events::Decision;
 /// A fault of this length may cause another failover.
 const LASTS_MS: u64 = 10_000;
 
+/// A fault that lasts may cause another failover every so many milliseconds.
+pub(super) fn cause_every_ms(world: &World) -> u64 {
+    let lease_ms = world.nodes.iter().map(|n| n.settings.lease_duration.0 / 1_000_000).min();
+    LASTS_MS.min(2 * lease_ms.unwrap_or(LASTS_MS)).max(1)
+}
+
 /// The invariant.
 #[derive(Default)]
 pub(super) struct OnePerCause {
@@ -31,9 +37,7 @@ impl Invariant for OnePerCause {
         match fact {
             Fact::FaultBegan(i) => {
                 let ms = world.scenario.faults.get(*i).map_or(0, |f| f.fault.length_ms());
-                let lease_ms = world.nodes.iter().map(|n| n.settings.lease_duration.0 / 1_000_000).min();
-                let every_ms = LASTS_MS.min(2 * lease_ms.unwrap_or(LASTS_MS)).max(1);
-                self.allowed += 1 + ms / every_ms;
+                self.allowed += 1 + ms / cause_every_ms(world);
             }
             Fact::Decided { decision, .. } => {
                 if let Decision::ElectionWon { kind, .. } = &**decision {

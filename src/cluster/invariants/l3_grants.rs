@@ -4,7 +4,7 @@
 //! Judged by what the voter decided itself: a first grant when it is decided, since its flush takes a while, a renewal
 //! when it leaves. What a crash takes from its log the voter need not know any more.
 
-use super::{Fact, Invariant, World};
+use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
 use std::collections::BTreeMap;
@@ -29,6 +29,9 @@ impl Invariant for GrantsToWhomItMay {
     }
     fn says(&self) -> &'static str {
         "who voted for another in a later term, or knows another winner, grants no lease"
+    }
+    fn hears(&self) -> &'static [Hearing] {
+        &[Hearing::Grant, Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
         match fact {

@@ -36,7 +36,7 @@ impl Invariant for Lineages {
             Fact::Decided { member, decision } => match &**decision {
                 Decision::PrimaryAnnounced(a) => {
                     let Some(p) = &world.node(*member).postgres else { return Ok(()) };
-                    let (branch, granted) = (p.branch, BTreeSet::from([*member]));
+                    let (branch, granted) = (p.branch, BTreeSet::new());
                     self.0.insert(a.term, Announced { holder: *member, branch, renewed: None, granted });
                 }
                 // E10: the operator's word replaces the comparison, also with what came before.
@@ -49,6 +49,8 @@ impl Invariant for Lineages {
             Fact::Sent { from, message, .. } => match message {
                 Message::RenewalRequested(ask) => {
                     if let Some(a) = self.0.get_mut(&ask.term).filter(|a| a.holder == *from) {
+                        // Its own grant counts from here on, too: a crash takes no announcement back any more.
+                        a.granted.insert(*from);
                         a.renewed.get_or_insert((ask.process.nonce, ask.number));
                     }
                 }

@@ -1,14 +1,30 @@
 //! L8: a release comes when nothing writes any more, and ends the tenure: nobody is granted a term that its
 //! holder asked for after releasing it.
+//!
+//! What was asked when is told by the process that asked, and only within it by the request's number: a log that was
+//! rolled back counts on from a lower one, and a voter may still grant what an earlier process had asked for.
 
 use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
 use crate::events::{Decision, Message};
 use std::collections::BTreeMap;
 
-/// The invariant: the last release of each member, and the number of its last request before.
+/// The invariant.
 #[derive(Default)]
-pub(super) struct ReleaseEnds(BTreeMap<MemberId, (Term, u64)>);
+pub(super) struct ReleaseEnds {
+    /// The processes of each member, in the order of their starts.
+    processes: BTreeMap<MemberId, Vec<u64>>,
+    /// The last release of each member: the term, which process, and the number of its last request before.
+    released: BTreeMap<MemberId, (Term, usize, u64)>,
+}
+
+impl ReleaseEnds {
+    /// Returns which process of a member this is; one that was not seen to start is the latest.
+    fn which(&self, member: MemberId, nonce: u64) -> usize {
+        let seen = self.processes.get(&member).and_then(|all| all.iter().position(|n| *n == nonce));
+        seen.unwrap_or(usize::MAX)
+    }
+}
 
 impl Invariant for ReleaseEnds {
     fn id(&self) -> &'static str {
@@ -30,20 +46,26 @@ impl Invariant for ReleaseEnds {
                             member.0
                         ));
                     }
-                    let last = self.0.entry(*member).or_insert((*term, *last_number));
-                    *last = (*last).max((*term, *last_number));
+                    let nonce = world.node(*member).daemon.as_ref().map_or(0, |d| d.process.nonce);
+                    let release = (*term, self.which(*member, nonce), *last_number);
+                    let last = self.released.entry(*member).or_insert(release);
+                    *last = (*last).max(release);
                 }
             }
+            Fact::DaemonStarted { member, .. } => {
+                let nonce = world.node(*member).daemon.as_ref().map(|d| d.process.nonce);
+                self.processes.entry(*member).or_default().extend(nonce);
+            }
             Fact::LogLost { member, .. } => {
-                self.0.remove(member);
+                self.released.remove(member);
             }
             Fact::Sent { from, to, message } => {
                 let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = message else {
                     return Ok(());
                 };
-                if let Some((term, number)) = self.0.get(to)
+                if let Some((term, process, number)) = self.released.get(to)
                     && ask.term <= *term
-                    && ask.number > *number
+                    && (self.which(*to, ask.process.nonce), ask.number) > (*process, *number)
                 {
                     return Err(format!(
                         "member {} released term {term}, asked for term {} afterwards, and {} granted it",

@@ -12,6 +12,7 @@ mod l1_promise_kept;
 mod l3_grants;
 mod l5_lineage;
 mod l8_release;
+mod memory;
 mod s10_recovery;
 mod s11_audit;
 mod s12_bounds;

@@ -1,6 +1,7 @@
 //! S12: queues and logs are bounded.
 
 use super::{Hearing, Invariant, World};
+use crate::core::Nanos;
 
 /// Records a member may write a second and peer, on the average: heartbeats, probes, grants.
 const RECORDS_PER_S_AND_MEMBER: u64 = 40;
@@ -22,7 +23,9 @@ impl Invariant for Bounds {
         &[]
     }
     fn at_end(&mut self, world: &World) -> Result<(), String> {
-        let heartbeats = world.now().0 / 1_000_000 / world.scenario.timings.heartbeat_ms.max(1) + 60;
+        let scenario_s = Nanos::from_millis(world.scenario.timings.heartbeat_ms);
+        let shortest = world.nodes.iter().map(|n| n.settings.heartbeat_interval).fold(scenario_s, Nanos::min);
+        let heartbeats = world.now().0 / shortest.0.max(1_000_000) + 60;
         let bound = heartbeats * RECORDS_PER_S_AND_MEMBER * world.nodes.len() as u64;
         for node in &world.nodes {
             let records = node.log.records.len() as u64;

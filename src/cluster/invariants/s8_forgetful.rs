@@ -1,5 +1,6 @@
 //! S8: a member that may have forgotten neither votes nor grants until it is registered anew.
 
+use super::memory::Memory;
 use super::{Fact, Hearing, Invariant, World};
 use crate::core::MemberId;
 use crate::events::{Decision, Message};
@@ -11,9 +12,9 @@ pub(super) struct Forgetful {
     forgot: BTreeSet<MemberId>,
     told: BTreeSet<MemberId>,
     rosters: bool,
-    /// Whose log holds a roster. Once nobody's does, there is nothing left that a vote could contradict: the first
-    /// adoption of such a cluster is a first one.
-    remember: BTreeSet<MemberId>,
+    /// Once nobody remembers, there is nothing left that a vote could contradict: the first adoption of such a cluster
+    /// is a first one.
+    memory: Memory,
 }
 
 impl Invariant for Forgetful {
@@ -27,23 +28,18 @@ impl Invariant for Forgetful {
         &[Hearing::Grant, Hearing::Rest]
     }
     fn look(&mut self, world: &World, fact: &Fact) -> Result<(), String> {
+        self.memory.note(world, fact);
         match fact {
             // What nobody can notice by itself counts once a peer has told it, and it came back (M1).
             Fact::LogLost { member, noticed } => {
                 if *noticed {
                     self.forgot.insert(*member);
                 }
-                if world.node(*member).log.records.is_empty() {
-                    self.remember.remove(member);
-                }
             }
             Fact::DaemonStarted { member, .. } if self.told.remove(member) => {
                 self.forgot.insert(*member);
             }
             Fact::Decided { member, decision } => {
-                if let Decision::RosterAdopted(_) | Decision::RosterCommitted(_) = &**decision {
-                    self.remember.insert(*member);
-                }
                 if let Decision::RollbackDetected { .. } = &**decision {
                     self.told.insert(*member);
                 }
@@ -56,7 +52,7 @@ impl Invariant for Forgetful {
                 }
             }
             Fact::Sent { from, message, .. }
-                if self.rosters && !self.remember.is_empty() && self.forgot.contains(from) =>
+                if self.rosters && self.memory.is_left() && self.forgot.contains(from) =>
             {
                 if matches!(message, Message::VoteGranted(_) | Message::LeaseGranted(_)) {
                     return Err(format!("member {} lost its log, and binds itself: {message:?}", from.0));

@@ -2,7 +2,7 @@
 
 use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
-use crate::cluster::scenario::Fault;
+use crate::cluster::fault::Fault;
 use crate::events::{Decision, PauseId};
 
 /// The invariant: the pause that a quorum agreed to.

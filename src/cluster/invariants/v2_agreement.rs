@@ -1,4 +1,5 @@
-//! V2: once faults have ended, all agree on term and primary within a bound.
+//! V2: once faults have ended, all agree on term and primary within a bound, and probe that one (D1): who
+//! watches another would not notice when it dies.
 
 use super::{Hearing, Invariant, World, is_live};
 
@@ -24,6 +25,12 @@ impl Invariant for Agreement {
             .iter()
             .map(|n| n.ledger().and_then(|l| l.announced().map(|a| (a.term, a.primary))))
             .collect();
+        for node in &world.nodes {
+            let watched = node.daemon.as_ref().and_then(|d| d.watch.winner()).map(|a| (a.term, a.primary));
+            if watched != views[usize::from(node.id.0)] {
+                return Err(format!("member {} probes the winner {watched:?}, of {views:?}", node.id.0));
+            }
+        }
         let agree = views.windows(2).all(|w| w[0] == w[1]);
         let writer = world.writers().first().copied();
         let right = views.first().copied().flatten().map(|(_, p)| p) == writer;

@@ -4,7 +4,7 @@
 
 mod recognise;
 
-pub(super) use recognise::{Noted, of_fact};
+pub(super) use recognise::{Noted, is_usual, of_fact};
 
 macro_rules! marks {
     ($($name:ident, $rule:literal, $one_in:literal, $says:literal;)*) => {
@@ -129,6 +129,9 @@ marks! {
     PauseEndedByDeath, "M3", 84, "A pause ended because its primary was confirmed down.";
     ResumeRepeated, "M3", 17, "A member that had missed the end of a pause was told.";
     LogStalled, "L5", 130, "A member whose log could not be written did not bind itself.";
+    RoleRebuilt, "L4", 20, "A role failed, and was rebuilt from the log.";
+    RoleQuarantined, "E6", 115, "A role failed too often, and its member was to bind itself no more.";
+    QuarantinedRefused, "E6", 300, "A member with a quarantined role refused a request, or did not stand.";
 }
 
 /// 0 in the registry: no seed is known to reach it.

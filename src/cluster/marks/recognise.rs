@@ -177,6 +177,7 @@ impl Noted {
             Decision::CandidacyWithheld { why, .. } => match why {
                 Unelectable::LogStalled => Some(Mark::LogStalled),
                 Unelectable::Paused => Some(Mark::PausedRefused),
+                Unelectable::Quarantined => Some(Mark::QuarantinedRefused),
                 _ => None,
             },
             Decision::CandidacyYielded { .. } => Some(Mark::Yielded),
@@ -226,6 +227,10 @@ impl Noted {
                 Mark::PauseEndedByDeath.when(decides(batch, dead))
             }
             Decision::ResumeRepeated { .. } => Some(Mark::ResumeRepeated),
+            Decision::RoleFailed { quarantined, .. } => {
+                self.add(Mark::RoleQuarantined.when(*quarantined));
+                Some(Mark::RoleRebuilt)
+            }
             _ => None,
         };
         self.add(reached);
@@ -278,13 +283,14 @@ fn refused_anybody(ledger: &Ledger, why: &Refusal) -> Option<Mark> {
         Refusal::NotHeardYet => Some(Mark::UnheardRefused),
         Refusal::OtherConfiguration { .. } => Some(Mark::OtherConfiguration),
         Refusal::LogStalled => Some(Mark::LogStalled),
+        Refusal::Quarantined => Some(Mark::QuarantinedRefused),
         _ => None,
     }
 }
 
 /// Most of what is recorded, which shows no mark: told apart first, since it is most of what a run records.
 #[inline]
-fn is_usual(record: &Record) -> bool {
+pub(in crate::cluster) fn is_usual(record: &Record) -> bool {
     match &record.event {
         Event::Observed(observation) => match observation {
             Observation::HeartbeatDue { .. } => true,

@@ -53,6 +53,32 @@ impl Ledger {
         self.roster.number == 0 && self.history.is_empty()
     }
 
+    /// S8, E10: a log without a roster may be a new one or one that took the place of a lost one: nothing tells them
+    /// apart. So it takes part in an adoption only if every member is heard, could vote and knows of no history: then
+    /// nobody is left who remembers one, nor anybody whom a forgotten promise binds. The operator's word can't take
+    /// the place of a member that is not heard: he would have to know what its log holds.
+    ///
+    /// # Errors
+    /// The first reason why somebody may remember.
+    pub fn nobody_remembers(&self) -> Result<(), Refusal> {
+        if !self.before_rosters() {
+            return Err(Refusal::HistoryExists);
+        }
+        if self.forgetful {
+            return Err(Refusal::NotRegistered);
+        }
+        for member in self.settings.others() {
+            let Some(h) = self.heartbeat(member) else { return Err(Refusal::MemberUnheard { member }) };
+            if h.announced.is_some() || h.roster_number > 0 {
+                return Err(Refusal::HistoryExists);
+            }
+            if self.settings.votes(member) {
+                h.able?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether this member's log is the registered one (M1). Before the first winner there is
     /// nothing to be registered in.
     #[must_use]

@@ -114,6 +114,10 @@ impl Promoter {
         if self.fencing || self.now() >= *ends_at {
             return;
         }
+        // L6: the guard that a win arms was told, or is about to be told, to stand down.
+        if self.leaving || self.pausing.is_some() {
+            return;
+        }
         let voters: Vec<MemberId> = granted.iter().copied().filter(|m| self.settings().votes(*m)).collect();
         if voters.len() < self.ledger.quorum().needed() {
             return;

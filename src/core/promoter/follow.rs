@@ -2,7 +2,7 @@
 //! fork.
 
 use super::{Following, Promoter, decided};
-use crate::core::{BootNanos, Nanos, Plant, planted};
+use crate::core::{BootNanos, Nanos, Plant, ordered_at, planted, report_overdue};
 use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport};
 
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
@@ -28,6 +28,14 @@ impl Promoter {
             Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
                 self.unattached_since = None;
             }
+            // Any report may be lost: what it would have ended has ended without success.
+            Observation::HeartbeatDue { .. } if report_overdue(&self.ledger, self.ordered_at) => {
+                self.ordered_at = None;
+                self.freezing = false;
+                if std::mem::take(&mut self.fencing) {
+                    self.fence_again_at = self.after(self.settings().retry_interval);
+                }
+            }
             _ => {}
         }
         if let Observation::FollowCompleted { term, outcome, .. } = observation {
@@ -42,7 +50,10 @@ impl Promoter {
 
     pub(super) fn follow_decided(&mut self, decision: &Decision) {
         match decision {
-            Decision::FreezePromised { .. } => self.freezing = true,
+            Decision::FreezePromised { .. } => {
+                self.freezing = true;
+                self.ordered_at = ordered_at(&self.ledger);
+            }
             // The hand does one thing after the other: what it begins ends what was under way.
             Decision::PromotionOrdered { .. } | Decision::CatchUpOrdered { .. } => self.freezing = false,
             Decision::FollowOrdered { term, .. } => {
@@ -54,7 +65,9 @@ impl Promoter {
                 let due_at = self.after(Nanos(10 * self.settings().retry_interval.0));
                 self.following = Some(Following { term: *term, under_way: false, due_at, refused: true });
             }
-            Decision::AnnouncementAdopted(_) => self.following = None,
+            Decision::AnnouncementAdopted(a) if a.term == self.ledger.announced_term() => {
+                self.following = None
+            }
             _ => {}
         }
     }

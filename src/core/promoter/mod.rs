@@ -4,6 +4,7 @@
 mod candidacy;
 mod election;
 mod follow;
+mod leaving;
 mod phases;
 mod prevote;
 mod projection;
@@ -137,6 +138,9 @@ pub struct Promoter {
     /// Whether a freeze was ordered and has not ended yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     freezing: bool,
+    /// When the freeze or the fence was ordered that has not ended yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ordered_at: Option<BootNanos>,
     /// Since when the local standby has no WAL receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unattached_since: Option<BootNanos>,
@@ -184,6 +188,7 @@ impl Promoter {
             proposal: None,
             following: None,
             freezing: false,
+            ordered_at: None,
             unattached_since: None,
             named: false,
             accepts_loss: false,
@@ -277,6 +282,7 @@ impl Promoter {
         self.proposal = None;
         self.following = None;
         self.freezing = false;
+        self.ordered_at = None;
         self.unattached_since = None;
         self.named = false;
         self.accepts_loss = false;

@@ -205,7 +205,10 @@ impl Promoter {
                     *ordered = true;
                 }
             }
-            Decision::PrimaryAnnounced(_) | Decision::AnnouncementAdopted(_) => {
+            // One that is learned late, of a winner before the newest, is history.
+            Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)
+                if a.term == self.ledger.announced_term() =>
+            {
                 if self.ledger.tenure.is_none_or(|t| t <= self.ledger.announced_term()) {
                     self.idle_until(self.now());
                 }

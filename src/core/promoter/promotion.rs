@@ -64,7 +64,7 @@ impl Promoter {
     ///
     /// M3: a paused primary need not fence, and with its daemon away nobody tells what is left of it: a backend
     /// outlives its postmaster. The word ends a pause only if he vouches for that, too. E10: where nobody was ever
-    /// announced, no lease bounds a PostgreSQL that accepts writes.
+    /// announced, no lease bounds a PostgreSQL that accepts writes; and a member that is not heard may remember who was.
     pub(super) fn naming_forbidden(&self, vouched: bool) -> Option<Refusal> {
         let l = &self.ledger;
         if l.revision < 3 {
@@ -73,7 +73,10 @@ impl Promoter {
         if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
             return Some(Refusal::Paused);
         }
-        l.knows_unled_writer_but(l.me()).then_some(Refusal::SeesPrimary(Verdict::Reachable))
+        if l.knows_unled_writer_but(l.me()) {
+            return Some(Refusal::SeesPrimary(Verdict::Reachable));
+        }
+        (l.revision >= 4 && l.before_rosters()).then(|| l.nobody_remembers().err()).flatten()
     }
 
     /// E10: the operator named this member.
@@ -105,7 +108,9 @@ impl Promoter {
         if planted(Plant::NoIncumbent) {
             return;
         }
-        if !l.is_writable() || l.ability().is_err() || l.verdict.is_down() {
+        // A primary without a vote needs those of the others only.
+        let able = l.ability_but(|why| *why == Refusal::NoVoter).is_ok();
+        if !l.is_writable() || !able || l.verdict.is_down() {
             return;
         }
         let term = Term(heard.max(self.opened.unwrap_or_default()).0.saturating_add(1));

@@ -14,7 +14,8 @@ impl Promoter {
             && self.is_stranger(from, h.incarnation)
             && self.strangers.get(&from).is_none_or(|(known, _)| *known != h.incarnation)
         {
-            self.strangers.insert(from, (h.incarnation, self.now()));
+            let since = self.now().max(self.lease_taken_over());
+            self.strangers.insert(from, (h.incarnation, since));
         }
         let Some(p) = &mut self.proposal else { return };
         match heard(observation) {
@@ -73,6 +74,13 @@ impl Promoter {
         self.ledger.roster.number > 0 && registered != Some(log)
     }
 
+    /// L6: until when this member may write by what the process before it was granted. Who granted that is not
+    /// known any more.
+    fn lease_taken_over(&self) -> BootNanos {
+        let held = self.ledger.lease.filter(|lease| self.ledger.tenure == Some(lease.term) && !self.extended);
+        held.map_or(BootNanos(0), |lease| lease.until)
+    }
+
     /// M1, L4: from when on a new log may be proposed. What it forgot was promised to, or voted for, with
     /// durations that its own settings need not tell: while this lease stands no other can, so none that it
     /// forgot outlasts the longest that was asked for here.
@@ -81,8 +89,10 @@ impl Promoter {
         let (_, since) = self.strangers.get(&member).filter(|(known, _)| *known == log)?;
         let longest = l.promise_longest.max(l.silence_owed);
         let longest = longest.max(l.settings.lease_duration).max(l.settings.freeze_timeout);
+        // A holder without a vote grants itself nothing: what it asked for, and counts on, is with the grants alone.
+        let counted = self.grants.get(usize::from(member.0)).copied().unwrap_or_default();
         // The other clock may run 2 % slower.
-        Some(since.plus_nanos(longest.0 + longest.0 / 50))
+        Some(since.plus_nanos(longest.0 + longest.0 / 50).max(counted))
     }
 
     fn changed_member(&self, roster: &Roster) -> Option<MemberId> {
@@ -106,6 +116,9 @@ impl Promoter {
     /// higher number.
     fn propose_roster(&self, out: &mut Vec<Event>) {
         if !self.ledger.lease_stands() || self.ledger.roster.number == 0 || !self.ledger.registered() {
+            return;
+        }
+        if self.ledger.log_stalled {
             return;
         }
         if let Some(p) = &self.proposal {
@@ -138,6 +151,10 @@ impl Promoter {
     pub(super) fn commit_roster(&self, out: &mut Vec<Event>) {
         // M2: through the lease holder only.
         let Some(p) = self.proposal.as_ref().filter(|_| self.ledger.lease_stands()) else { return };
+        // The renewals would bear a number that nobody else is told before the disk goes on.
+        if self.ledger.log_stalled {
+            return;
+        }
         let accepted = p.accepted.keys().filter(|m| self.settings().votes(**m) && **m != p.member).count();
         if accepted < self.ledger.quorum().needed() {
             return;

@@ -1,11 +1,10 @@
-//! The tenure of a primary: asking for the lease, counting grants, fencing, releasing, and the
-//! orderly end of its daemon.
+//! The tenure of a primary: asking for the lease, counting grants, fencing and releasing.
 
-use super::{PAUSE_HEARTBEATS, Pausing, Phase, Promoter, decided, guard_said, heard};
-use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, kth_largest, planted};
+use super::{Phase, Promoter, decided, guard_said, heard};
+use crate::core::{BootNanos, MemberId, Plant, Term, kth_largest, ordered_at, planted};
 use crate::events::{
-    Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, OperatorRequest,
-    PauseId, PromotionOutcome, Verdict,
+    Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, PromotionOutcome,
+    Verdict,
 };
 
 impl Promoter {
@@ -16,12 +15,7 @@ impl Promoter {
             self.count_grant(from, echo);
         }
         self.roster_observed(observation);
-        if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
-            && p.pause == *pause
-            && !p.agreed.contains(&from)
-        {
-            p.agreed.push(from);
-        }
+        self.leaving_observed(observation);
         match observation {
             Observation::FenceCompleted(outcome) => {
                 self.fencing = false;
@@ -38,6 +32,7 @@ impl Promoter {
     pub(super) fn tenure_decided(&mut self, decision: &Decision) {
         let me = self.ledger.me();
         self.roster_decided(decision);
+        self.leaving_decided(decision);
         match decision {
             Decision::LeaseRequested(ask) | Decision::RenewalRequested(ask) => self.number = ask.number,
             Decision::VoteRequested(ask) => {
@@ -53,40 +48,15 @@ impl Promoter {
             Decision::LeaseExtended { .. } => {
                 self.extended |= self.granted_until().is_some_and(|t| t > self.now());
             }
-            Decision::FenceOrdered { .. } => self.fencing = true,
+            Decision::FenceOrdered { .. } => {
+                self.fencing = true;
+                self.ordered_at = ordered_at(&self.ledger);
+            }
             Decision::LeaseReleased { .. } => {
                 self.grants.fill(BootNanos(0));
                 self.extended = false;
                 self.proposal = None;
             }
-            Decision::PauseRequested(pause) => {
-                self.number = pause.number;
-                self.pausing = Some(Pausing {
-                    pause: *pause,
-                    agreed: Vec::new(),
-                    ends_at: self.after(Nanos(PAUSE_HEARTBEATS * self.settings().heartbeat_interval.0)),
-                    confirmed: false,
-                });
-            }
-            Decision::PauseAgreed(pause) => {
-                if let Some(p) =
-                    self.pausing.as_mut().filter(|p| p.pause == *pause && !p.agreed.contains(&me))
-                {
-                    p.agreed.push(me);
-                }
-            }
-            Decision::PauseConfirmed { .. } => {
-                if let Some(p) = &mut self.pausing {
-                    p.confirmed = true;
-                    self.leaving = true;
-                }
-            }
-            Decision::StopAllowed => self.pausing = None,
-            Decision::StopRefused { .. } => {
-                self.pausing = None;
-                self.leaving = false;
-            }
-            Decision::PauseEnded(pause) if pause.primary == me => self.leaving = false,
             _ => {}
         }
     }
@@ -145,7 +115,6 @@ impl Promoter {
                 }
             }
             Observation::DeadlinePassed(Deadline::LeaseEnds) => self.expire(out),
-            Observation::DeadlinePassed(Deadline::PauseEnds) => self.refuse_stop(out),
             Observation::DeadlinePassed(Deadline::PromotionEnds) => {
                 if let Phase::Promoting { term, ends_at, ordered, .. } = &self.phase
                     && self.now() >= *ends_at
@@ -171,27 +140,14 @@ impl Promoter {
                     }
                 }
             }
-            Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
-            Observation::GuardReported(GuardReport::Lost) => {
-                if let Some(p) = self.pausing.as_ref().filter(|p| p.confirmed) {
-                    // Nobody can tell it to stand down: it would stop PostgreSQL.
-                    let needed = self.ledger.quorum().needed_u8();
-                    out.push(decided(Decision::StopRefused { agreed: p.agreed.clone(), needed }));
-                }
-            }
-            Observation::GuardReported(GuardReport::StoodDown)
-                if self.pausing.as_ref().is_some_and(|p| p.confirmed) =>
-            {
-                out.push(decided(Decision::StopAllowed));
-            }
             Observation::MessageReceived { message, .. } => match message {
                 Message::LeaseGranted(_) => self.extend(out),
-                Message::PauseAgreed(_) => self.confirm_pause(out),
                 Message::Heartbeat(_) | Message::Testified(_) => self.give_in_to_quorum(out),
                 _ => {}
             },
             _ => {}
         }
+        self.decide_leaving(observation, out);
         match guard_said(observation) {
             Some(GuardReport::Present { armed }) => {
                 self.take_over_guard(armed, out);
@@ -220,17 +176,11 @@ impl Promoter {
     }
 
     pub(super) fn answer_tenure(&self, decision: &Decision, out: &mut Vec<Event>) {
+        self.answer_leaving(decision, out);
         match decision {
             Decision::LeaseGranted { to, .. } if *to == self.ledger.me() => self.extend(out),
-            Decision::PauseAgreed(_) => self.confirm_pause(out),
             // Behind the heartbeat, which whoever grants must have heard first (M1).
             Decision::HeartbeatSent(_) => self.renew(out),
-            // The tenure that was to be paused is over: nothing is left to ask for.
-            Decision::LeaseReleased { .. } if self.pausing.is_some() => {
-                out.push(decided(Decision::StopAllowed));
-            }
-            // The daemon stays: what was granted meanwhile counts.
-            Decision::StopRefused { .. } => self.extend(out),
             Decision::VerdictChanged { .. } => self.give_in_to_quorum(out),
             Decision::RosterAccepted { to, .. } if *to == self.ledger.me() => self.commit_roster(out),
             Decision::AnnouncementAdopted(winner) => {
@@ -269,7 +219,7 @@ impl Promoter {
         }
     }
 
-    fn extend(&self, out: &mut Vec<Event>) {
+    pub(super) fn extend(&self, out: &mut Vec<Event>) {
         // L6: an extension arms the guard, which was told to stand down.
         let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.leaving) else { return };
         let Some(until) = self.granted_until() else { return };
@@ -294,9 +244,18 @@ impl Promoter {
     /// L6: a guard that took another's place holds no deadline; without one it would not fence if no grant came any
     /// more. What it is told is the lease that stands, no longer one.
     fn arm_anew(&self, out: &mut Vec<Event>) {
+        // Who is just back within a pause waits for grants of its own: a lease that is about to end would fence
+        // what the pause protects.
+        if self.ledger.revision >= 3 && (self.extended || !self.ledger.pause_protects()) {
+            self.arm_held(out);
+        }
+    }
+
+    /// Tells the guard the lease that stands.
+    pub(super) fn arm_held(&self, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let held = l.lease.filter(|e| l.leases() && l.lease_stands() && l.tenure == Some(e.term));
-        if let Some(lease) = held.filter(|_| l.revision >= 3 && !self.fencing && !l.pause_protects()) {
+        if let Some(lease) = held.filter(|_| !self.fencing && !self.leaving) {
             out.push(decided(Decision::LeaseExtended { term: lease.term, until: lease.until }));
         }
     }
@@ -386,37 +345,6 @@ impl Promoter {
         if own && self.ledger.verdict == Verdict::Unreachable && self.ledger.quorum_holds_down() {
             out.push(decided(Decision::FenceOrdered { term, why: FenceReason::HungAndQuorumAgrees }));
         }
-    }
-
-    // ---- orderly end (L6) -----------------------------------------------------------------
-
-    fn stop(&self, out: &mut Vec<Event>) {
-        match self.ledger.tenure {
-            Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) && !self.fencing => {
-                let number = self.ledger.next_pause_number(self.number);
-                let pause = PauseId { term, number, primary: self.ledger.me() };
-                out.push(decided(Decision::PauseRequested(pause)));
-            }
-            _ => out.push(decided(Decision::StopAllowed)),
-        }
-    }
-
-    fn confirm_pause(&self, out: &mut Vec<Event>) {
-        let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed && self.ledger.tenure.is_some()) else {
-            return;
-        };
-        let agreed: Vec<MemberId> = p.agreed.iter().copied().filter(|m| self.settings().votes(*m)).collect();
-        if agreed.len() >= self.ledger.quorum().needed() {
-            out.push(decided(Decision::PauseConfirmed { pause: p.pause, agreed }));
-        }
-    }
-
-    fn refuse_stop(&self, out: &mut Vec<Event>) {
-        let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed && self.now() >= p.ends_at) else {
-            return;
-        };
-        let needed = self.ledger.quorum().needed_u8();
-        out.push(decided(Decision::StopRefused { agreed: p.agreed.clone(), needed }));
     }
 
     pub(super) fn tenure_deadlines(&self, out: &mut Vec<(Deadline, BootNanos)>) {

@@ -1,7 +1,7 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
 use super::Voter;
-use crate::core::{MemberId, Plant, planted};
+use crate::core::{Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
 };
@@ -50,10 +50,8 @@ impl Voter {
         if l.voted.is_some_and(|v| v.candidate == from && v.ask == ask.ask) {
             return self.ballot_again(from, ask);
         }
-        let by_name = ask.kind.is_by_name();
-        let adoption = ask.kind == CandidacyKind::FirstAdoption || by_name;
-        // E10, S8: the operator vouches for who can't be heard, not against who remembers.
-        let untouched = self.nobody_remembers(by_name);
+        let adoption = ask.kind == CandidacyKind::FirstAdoption || ask.kind.is_by_name();
+        let untouched = l.nobody_remembers().is_ok();
         if adoption && l.before_rosters() && !untouched {
             return Ballot::Refuse(Refusal::NotRegistered);
         }
@@ -193,31 +191,14 @@ impl Voter {
                         // E3: its data is off the announced history; nobody may stream it, so it counts for
                         // nothing.
                         Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
-                        Some(lsn) => {
-                            // Without a known line of history the bytes alone are compared: never nothing.
-                            let bare = Position { lineage: position.lineage, lsn };
-                            let own = l.frozen_position(ask.ask.term).unwrap_or(bare);
-                            self.compare(position, ask.accepts_loss, Some(own))
-                        }
+                        Some(lsn) => match l.frozen_position(ask.ask.term) {
+                            Some(own) => self.compare(position, ask.accepts_loss, Some(own)),
+                            None => Self::compare_bytes(position, lsn),
+                        },
                     }
                 }
             },
         }
-    }
-
-    /// S8: a log without a roster may be a new one or one that took the place of a lost one: nothing tells
-    /// them apart. So it takes part in an adoption only if every member is heard (or, `vouched`, the operator
-    /// answers for those that are not), could vote and knows of no history: then nobody is left who remembers
-    /// one, nor anybody whom a forgotten promise binds.
-    fn nobody_remembers(&self, vouched: bool) -> bool {
-        let l = &self.ledger;
-        let none = |m| match l.heartbeat(m) {
-            None => vouched,
-            Some(h) => {
-                h.announced.is_none() && h.roster_number == 0 && (h.able.is_ok() || !l.settings.votes(m))
-            }
-        };
-        l.roster.number == 0 && l.history.is_empty() && !l.forgetful && l.settings.others().all(none)
     }
 
     /// E6, E7: the candidate's position is at least this member's own.
@@ -241,6 +222,16 @@ impl Voter {
             return Ballot::Grant { own, loss_bytes: own_position.lsn.bytes_since(candidate.lsn) };
         }
         Ballot::Refuse(Refusal::PositionBehind { own: own_position, electable: electable.is_ok() })
+    }
+
+    /// Without a known line of history the bytes alone are compared: never nothing. But they are of no line that
+    /// the candidate could stream (E3).
+    fn compare_bytes(candidate: Position, lsn: Lsn) -> Ballot {
+        let own = Position { lineage: Lineage::UNKNOWN, lsn };
+        match lsn > candidate.lsn && !planted(Plant::PositionNotCompared) {
+            true => Ballot::Refuse(Refusal::PositionBehind { own, electable: false }),
+            false => Ballot::Grant { own: Some(own), loss_bytes: 0 },
+        }
     }
 
     fn newest_lineage(&self) -> Option<Lineage> {

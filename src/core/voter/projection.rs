@@ -15,6 +15,6 @@ impl Voter {
         let asked = self.ledger.freeze.as_ref().filter(|f| self.freezing && f.outcome.is_none());
         s.put("freezing", asked.map(|f| (f.candidate, f.nonce)));
         s.put("freezing", (self.freezing, self.frozen_in, self.catching_up));
-        s.put("stopping", (self.stopping, self.flush_unknown, self.renewal_owed));
+        s.put("stopping", (self.stopping, self.flush_unknown, self.renewal_owed, self.guard_armed));
     }
 }

@@ -112,6 +112,9 @@ impl<'a> Words<'a> {
             Refusal::OtherSystem => "the candidate belongs to another PostgreSQL cluster".to_owned(),
             Refusal::HistoryExists => "the cluster has a history already".to_owned(),
             Refusal::NotHeardYet => "its heartbeat was not heard yet since this member's start".to_owned(),
+            Refusal::MemberUnheard { member } => {
+                format!("{} is not heard, and may remember a primary", self.name(*member))
+            }
             Refusal::WinnerUnknown => format!("{who} does not know yet that the asker was announced"),
         }
     }
@@ -142,6 +145,9 @@ impl<'a> Words<'a> {
 /// Returns `timeline 2 (opened in term 4)`.
 #[must_use]
 pub fn lineage(lineage: &Lineage) -> String {
+    if *lineage == Lineage::UNKNOWN {
+        return "a line of history that nobody knows".to_owned();
+    }
     format!("timeline {} (opened in term {})", lineage.timeline, lineage.opened)
 }
 

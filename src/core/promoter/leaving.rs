@@ -1,0 +1,137 @@
+//! The orderly end of a primary's daemon: a quorum pauses, the guard stands down, the process ends (L6,
+//! M3). It never lets PostgreSQL go on unguarded without a pause that this member holds, too.
+
+use super::{PAUSE_HEARTBEATS, Pausing, Promoter, decided, guard_said, heard};
+use crate::core::{MemberId, Nanos};
+use crate::events::{Deadline, Decision, Event, GuardReport, Message, Observation, OperatorRequest, PauseId};
+
+impl Promoter {
+    pub(super) fn leaving_observed(&mut self, observation: &Observation) {
+        if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
+            && p.pause == *pause
+            && !p.agreed.contains(&from)
+        {
+            p.agreed.push(from);
+        }
+    }
+
+    pub(super) fn leaving_decided(&mut self, decision: &Decision) {
+        let me = self.ledger.me();
+        match decision {
+            Decision::PauseRequested(pause) => {
+                self.number = pause.number;
+                self.pausing = Some(Pausing {
+                    pause: *pause,
+                    agreed: Vec::new(),
+                    ends_at: self.after(Nanos(PAUSE_HEARTBEATS * self.settings().heartbeat_interval.0)),
+                    confirmed: false,
+                });
+            }
+            Decision::PauseAgreed(pause) => {
+                if let Some(p) =
+                    self.pausing.as_mut().filter(|p| p.pause == *pause && !p.agreed.contains(&me))
+                {
+                    p.agreed.push(me);
+                }
+            }
+            Decision::PauseConfirmed { .. } => {
+                if let Some(p) = &mut self.pausing {
+                    p.confirmed = true;
+                    self.leaving = true;
+                }
+            }
+            Decision::StopAllowed => self.pausing = None,
+            Decision::StopRefused { .. } => {
+                self.pausing = None;
+                self.leaving = false;
+            }
+            Decision::PauseEnded(pause) if pause.primary == me => self.leaving = false,
+            _ => {}
+        }
+    }
+
+    pub(super) fn decide_leaving(&self, observation: &Observation, out: &mut Vec<Event>) {
+        match observation {
+            Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
+            Observation::DeadlinePassed(Deadline::PauseEnds) => {
+                if self.pausing.as_ref().is_some_and(|p| !p.confirmed && self.now() >= p.ends_at) {
+                    self.refuse_stop(out);
+                }
+            }
+            Observation::MessageReceived { message: Message::PauseAgreed(_), .. } => self.confirm_pause(out),
+            _ => {}
+        }
+        let confirmed = self.pausing.as_ref().is_some_and(|p| p.confirmed);
+        match guard_said(observation) {
+            // Nobody can tell it to stand down: it would stop PostgreSQL.
+            Some(GuardReport::Lost) if confirmed => self.refuse_stop(out),
+            Some(GuardReport::StoodDown) if confirmed => out.push(decided(Decision::StopAllowed)),
+            // The daemon stays after all, or was asked for that before: the guard must not stay down.
+            Some(GuardReport::StoodDown) => self.arm_held(out),
+            _ => {}
+        }
+    }
+
+    pub(super) fn answer_leaving(&self, decision: &Decision, out: &mut Vec<Event>) {
+        match decision {
+            Decision::PauseAgreed(_) => self.confirm_pause(out),
+            // The tenure that was to be paused is over: nothing is left to ask for.
+            Decision::LeaseReleased { .. } if self.pausing.is_some() => {
+                out.push(decided(Decision::StopAllowed));
+            }
+            // The daemon stays. The guard may have been told to stand down, and have done so though its answer was
+            // lost: it is told anew, what was granted meanwhile included.
+            Decision::StopRefused { .. } => {
+                let told = out.len();
+                self.extend(out);
+                if out.len() == told {
+                    self.arm_held(out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&self, out: &mut Vec<Event>) {
+        if self.pausing.is_some() || self.leaving {
+            // It is under way: one that replaced it would leave the guard down without anybody's asking why.
+            return;
+        }
+        match self.ledger.tenure {
+            Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) && !self.fencing => {
+                let number = self.ledger.next_pause_number(self.number);
+                let pause = PauseId { term, number, primary: self.ledger.me() };
+                if self.ledger.log_stalled || !self.ledger.registered() {
+                    // It could not agree itself, and what it asked would be heard when nobody waits any more.
+                    let needed = self.ledger.quorum().needed_u8();
+                    out.push(decided(Decision::StopRefused { agreed: Vec::new(), needed }));
+                } else {
+                    out.push(decided(Decision::PauseRequested(pause)));
+                }
+            }
+            _ => out.push(decided(Decision::StopAllowed)),
+        }
+    }
+
+    /// M3: by a quorum, and by this member itself, which else would fence within it when it is back.
+    fn confirm_pause(&self, out: &mut Vec<Event>) {
+        let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed && self.ledger.tenure.is_some()) else {
+            return;
+        };
+        let agreed: Vec<MemberId> = p.agreed.iter().copied().filter(|m| self.settings().votes(*m)).collect();
+        if agreed.len() >= self.ledger.quorum().needed() && self.ledger.paused == Some(p.pause) {
+            out.push(decided(Decision::PauseConfirmed { pause: p.pause, agreed }));
+        }
+    }
+
+    /// The daemon stays. Members that agreed wait for nobody: the pause is ended, whether this member holds it or
+    /// not; but one for which the guard was told to stand down only once the guard is armed again.
+    fn refuse_stop(&self, out: &mut Vec<Event>) {
+        let Some(p) = self.pausing.as_ref() else { return };
+        let needed = self.ledger.quorum().needed_u8();
+        out.push(decided(Decision::StopRefused { agreed: p.agreed.clone(), needed }));
+        if !p.confirmed {
+            out.push(decided(Decision::PauseEnded(p.pause)));
+        }
+    }
+}

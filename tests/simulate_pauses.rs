@@ -1,0 +1,69 @@
+//! A pause lasts as long as its reason; a stalled disk costs no lease; who missed winners watches the newest.
+
+mod simulate_support;
+
+use pgfo::cluster::{Fault, Scenario};
+use pgfo::core::MemberId;
+use simulate_support::*;
+
+fn five() -> Vec<pgfo::cluster::ScenarioMember> {
+    vec![data(); 5]
+}
+
+/// M3, L6: it could not keep the pause over its own end, and would be fenced when it is back.
+#[test]
+fn a_primary_on_a_stalled_disk_stays_when_told_to_stop() {
+    let faults = vec![
+        (10_000, Fault::DiskFull { member: A, for_ms: 2_000 }),
+        (10_500, Fault::StopDaemon { member: A, for_ms: 6_000 }),
+    ];
+    play(&scenario(three(), faults), |o, _| {
+        some(o, "m0 DECIDED StopRefused");
+        never(o, "FenceOrdered");
+        never(o, "m1 DECIDED PauseAgreed");
+    });
+}
+
+/// M3: the others agreed, the primary did not, and goes on: nothing may be left of that when its host dies.
+#[test]
+fn a_pause_that_its_primary_refused_bars_no_failover() {
+    let faults = vec![
+        (9_000, Fault::Cut { from: vec![MemberId(3), MemberId(4)], to: vec![A], for_ms: 7_000 }),
+        (10_000, Fault::StopDaemon { member: A, for_ms: 1_000 }),
+        (10_050, Fault::DiskFull { member: A, for_ms: 5_000 }),
+        (40_000, Fault::KillHost { member: A, for_ms: 60_000 }),
+    ];
+    play(&Scenario { heal_at_ms: 110_000, ..scenario(five(), faults) }, |o, _| {
+        let promoted = when(o, "DECIDED PrimaryAnnounced");
+        assert!(promoted.iter().any(|at| (40_000.0..60_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
+    });
+}
+
+/// M2: renewals would bear a number that nobody else is told before the disk goes on.
+#[test]
+fn no_log_is_registered_on_a_stalled_disk() {
+    for stalls_at in [10_500, 11_000, 11_500, 12_000] {
+        let faults = vec![
+            (6_000, Fault::LoseLog { member: MemberId(4) }),
+            (stalls_at, Fault::DiskFull { member: A, for_ms: 8_000 }),
+        ];
+        play(&scenario(five(), faults), |o, _| never(o, "FenceOrdered"));
+    }
+}
+
+/// D1: the history comes after the newest winner; the primary that is probed is the newest. All three that are
+/// left have to hold the last one down.
+#[test]
+fn who_was_away_for_two_failovers_notices_the_third() {
+    play(&away_for_two_failovers(), |o, _| {
+        let adopted: Vec<_> =
+            o.story.iter().filter(|l| l.contains("m3 DECIDED AnnouncementAdopted")).collect();
+        let last = adopted.last().expect("it was told");
+        assert!(
+            adopted.len() >= 2 && last.contains("primary: MemberId(2)"),
+            "the older one last: {adopted:#?}"
+        );
+        let promoted = when(o, "m2 DECIDED PrimaryAnnounced");
+        assert!(promoted.iter().any(|at| (100_000.0..120_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
+    });
+}
