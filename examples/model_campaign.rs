@@ -13,6 +13,7 @@ use std::process::ExitCode;
 fn models() -> Vec<Bounds> {
     vec![
         log_lost(),
+        Bounds { name: "every member may crash, to the end", hasty: true, ..gone() },
         Bounds { name: "every member may crash", ..gone() },
         Bounds { name: "writes while it is cut off", writes: 1, behind: vec![0, 1, 0], ..cut_off() },
         Bounds { name: "two crashes, promotions that go wrong", crashes: 2, promotion_faults: 1, ..killed() },

@@ -73,6 +73,6 @@ pub struct Incarnation(pub u64);
 
 /// The kernel's `boot_id`: tells boots of a host apart, and with them its boot-time clocks. Aligned like everything
 /// beside it: by sixteen bytes it would pad every request, message and record.
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId(pub u128);

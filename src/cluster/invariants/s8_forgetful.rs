@@ -31,10 +31,8 @@ impl Invariant for Forgetful {
         self.memory.note(world, fact);
         match fact {
             // What nobody can notice by itself counts once a peer has told it, and it came back (M1).
-            Fact::LogLost { member, noticed } => {
-                if *noticed {
-                    self.forgot.insert(*member);
-                }
+            Fact::LogLost { member, noticed: true } => {
+                self.forgot.insert(*member);
             }
             Fact::DaemonStarted { member, .. } if self.told.remove(member) => {
                 self.forgot.insert(*member);

@@ -66,12 +66,16 @@ pub struct Bounds {
     pub prompt: bool,
     /// Whether a daemon sees at once what has become of its PostgreSQL, unless that died.
     pub looks: bool,
+    /// Whether who may stand after a pre-vote does so at once: its messages may come as late as they like.
+    pub hasty: bool,
     /// Whether a pre-vote is answered by all at once, or by each in its turn or not at all.
     pub answers_at_once: bool,
     /// Whether members hear each other's heartbeats again and again, or only after a restart.
     pub gossip: bool,
     /// Whether who lost sight of the primary may see it again.
     pub sight: bool,
+    /// Invariants that are not judged, as bits by their place: to see that another one notices by itself.
+    pub unjudged: u8,
     /// The rate of each member's clock, in percent; missing ones are 100.
     pub rates: Vec<u64>,
     /// How far each standby is behind the primary at first; missing ones are 0.
@@ -104,9 +108,11 @@ impl Default for Bounds {
             beating: 0xFF,
             prompt: true,
             looks: true,
+            hasty: false,
             answers_at_once: true,
             gossip: false,
             sight: false,
+            unjudged: 0,
             rates: Vec::new(),
             behind: Vec::new(),
         }

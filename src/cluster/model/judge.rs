@@ -26,8 +26,8 @@ impl State {
     }
 
     fn break_it(&mut self, name: &str, how: String) {
-        if self.ghosts.broken.is_none() {
-            let at = INVARIANTS.iter().position(|i| i.0 == name).unwrap_or_default();
+        let at = INVARIANTS.iter().position(|i| i.0 == name).unwrap_or_default();
+        if self.ghosts.broken.is_none() && self.ghosts.unjudged >> at & 1 == 0 {
             self.ghosts.broken = Some((u8::try_from(at).unwrap_or_default(), how));
         }
     }
@@ -59,10 +59,9 @@ impl ClusterModel {
     pub(super) fn judge_decision(&self, s: &mut State, id: MemberId, decision: &Decision) {
         match decision {
             Decision::VoteGranted { candidate, ask, own, loss_bytes, .. } => {
-                let run = s.hosts[usize::from(id.0)].runs;
                 let counts = own.is_some() && *loss_bytes == 0;
                 let nonce = ask.process.nonce;
-                let cast = Cast { voter: id, term: ask.term, candidate: *candidate, nonce, run, counts };
+                let cast = Cast { voter: id, term: ask.term, candidate: *candidate, nonce, counts };
                 let before = s.ghosts.votes.iter().find(|v| v.voter == id && v.term == ask.term).copied();
                 match before {
                     Some(v) if (v.candidate, v.nonce) != (*candidate, nonce) => {
@@ -146,17 +145,30 @@ impl ClusterModel {
     }
 }
 
-/// What no state shows, because it changes nothing.
+/// A mark that no state shows, because what it is about changes nothing that counts later.
 pub const REFUSED: &str = "a vote, a freeze or a lease was refused";
 /// The same, for want of registration.
 pub const UNREGISTERED: &str = "a forgetful member was refused or refused";
+/// A voter's process ended after it had voted.
+pub const RESTARTED: &str = "a voter restarted after its vote";
+/// A crash took back what was not flushed, and that made a difference.
+pub const LOST: &str = "a member came back without what it had not flushed";
+
+/// The marks that no state shows.
+pub const PASSING: [&str; 4] = [REFUSED, UNREGISTERED, RESTARTED, LOST];
 
 impl ClusterModel {
-    /// Returns whether a refusal was seen so far.
+    /// Returns whether a mark that no state shows was seen so far.
     #[must_use]
-    pub fn refused(&self, what: &str) -> bool {
-        let at = usize::from(what == UNREGISTERED);
-        [REFUSED, UNREGISTERED].contains(&what) && self.refusals[at].load(Ordering::Relaxed)
+    pub fn passed(&self, mark: &str) -> bool {
+        let at = PASSING.iter().position(|m| *m == mark);
+        at.is_some_and(|at| self.passing[at].load(Ordering::Relaxed))
+    }
+
+    pub(super) fn pass(&self, mark: &str) {
+        if let Some(at) = PASSING.iter().position(|m| *m == mark) {
+            self.passing[at].store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -169,7 +181,7 @@ type Mark = (&'static str, fn(&State) -> bool);
 
 impl Marks {
     /// All of them.
-    pub const ALL: [Mark; 10] = [
+    pub const ALL: [Mark; 8] = [
         ("a standby was elected", |s| s.ghosts.winners.len() > 1),
         ("two elections were won", |s| s.ghosts.winners.len() > 2),
         ("a standby was promoted", |s| s.hosts[1..].iter().any(|h| h.postgres.is_some_and(|p| p.writes()))),
@@ -181,12 +193,6 @@ impl Marks {
                 })
             };
             asks().any(|(t, m)| asks().any(|(t2, m2)| t == t2 && m != m2))
-        }),
-        ("a voter restarted after its vote", |s| {
-            s.ghosts.votes.iter().any(|v| v.run < s.hosts[usize::from(v.voter.0)].runs)
-        }),
-        ("a member came back without what it had not flushed", |s| {
-            s.spent.crashes > 0 && s.hosts.iter().any(|h| h.runs > 1)
         }),
         ("the guard fenced at the lease's end", |s| {
             s.spent.deaths == 0

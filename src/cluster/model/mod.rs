@@ -19,6 +19,6 @@ mod steps;
 
 pub use actions::{Action, Mishap};
 pub use bounds::{Bounds, Start};
-pub use judge::{INVARIANTS, Marks, REFUSED, UNREGISTERED};
+pub use judge::{INVARIANTS, LOST, Marks, PASSING, REFUSED, RESTARTED, UNREGISTERED};
 pub use state::{Envelope, Ghosts, Host, State};
 pub use steps::ClusterModel;

@@ -1,6 +1,7 @@
 //! What a thing that happens does to the daemons and to the world around them.
 
 use super::actions::Action;
+use super::judge::{LOST, RESTARTED};
 use super::state::{State, Task};
 use super::steps::ClusterModel;
 use crate::core::{BootId, CORE_REVISION, Effect, Incarnation, MemberId};
@@ -193,7 +194,12 @@ impl ClusterModel {
         let left = host.durable.take().filter(|_| !keeps_all);
         if let Some(left) = left {
             host.mind = left;
+            self.pass(LOST);
         }
+        if s.ghosts.votes.iter().any(|v| v.voter == id) {
+            self.pass(RESTARTED);
+        }
+        let host = &mut s.hosts[usize::from(id.0)];
         if lost.is_some() {
             host.mind = self.blank(id);
             host.logs += 1;

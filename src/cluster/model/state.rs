@@ -92,7 +92,7 @@ impl Network {
     }
 
     /// Takes away what can do nothing any more.
-    pub(super) fn retain(&mut self, lives: impl Fn(&Envelope) -> bool) {
+    pub(super) fn retain(&mut self, lives: impl Fn(&Arc<Envelope>) -> bool) {
         if self.messages.iter().all(|m| lives(&m.1)) {
             return;
         }
@@ -103,6 +103,11 @@ impl Network {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Envelope>> {
         self.messages.iter().map(|m| &m.1)
+    }
+
+    /// Returns whether this very message is under way.
+    pub(super) fn holds(&self, envelope: &Arc<Envelope>) -> bool {
+        self.iter().any(|e| Arc::ptr_eq(e, envelope))
     }
 
     /// Returns how many there are.
@@ -210,6 +215,15 @@ impl Host {
         BootNanos(BOOT_ORIGIN + now * self.rate / 100 + self.ahead)
     }
 
+    /// Whether its daemon, and what a crash would leave of it, are the very same at the same instant.
+    pub(super) fn same_daemon(&self, other: &Self) -> bool {
+        let left = match (&self.durable, &other.durable) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        left && Arc::ptr_eq(&self.mind, &other.mind) && self.ahead == other.ahead
+    }
+
     /// What of it tells two futures apart: instants by how far they lie ahead.
     fn project(&self, now: u64, h: &mut impl Hasher) {
         let boot = self.boot(now);
@@ -254,8 +268,6 @@ pub(super) struct Cast {
     pub(super) term: Term,
     pub(super) candidate: MemberId,
     pub(super) nonce: u64,
-    /// The voter's process.
-    pub(super) run: u64,
     /// Whether it compared a position of its own, without loss.
     pub(super) counts: bool,
 }
@@ -267,6 +279,8 @@ pub struct Ghosts {
     pub(super) votes: Vec<Cast>,
     /// Members that lost their log and are not registered anew.
     pub(super) forgot: u8,
+    /// Invariants that are not judged, as bits.
+    pub(super) unjudged: u8,
     /// What broke: index into the invariants, and how.
     pub(super) broken: Option<(u8, String)>,
 }

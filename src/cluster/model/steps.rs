@@ -3,6 +3,7 @@
 
 use super::actions::Action;
 use super::bounds::{BOOT_ORIGIN, Bounds, MOMENT};
+use super::judge::PASSING;
 use super::mind::{Mind, Thinker};
 use super::prelude::begin;
 use super::reduce::is_idle_refusal;
@@ -18,8 +19,8 @@ pub struct ClusterModel {
     pub(super) thinker: Thinker,
     first: State,
     before_each: Box<dyn Fn() + Send + Sync>,
-    /// Refusals seen so far, which no state shows: any, and one for want of registration.
-    pub(super) refusals: [AtomicBool; 2],
+    /// The marks seen so far that no state shows.
+    pub(super) passing: [AtomicBool; PASSING.len()],
 }
 
 impl ClusterModel {
@@ -51,10 +52,11 @@ impl ClusterModel {
             beyond: false,
         };
         let before_each = Box::new(before_each);
-        let mut model = Self { bounds, thinker, first, before_each, refusals: Default::default() };
+        let mut model = Self { bounds, thinker, first, before_each, passing: Default::default() };
         let mut first = begin(&model);
         model.settle(&mut first);
         first.spent = super::state::Spent::default();
+        first.ghosts.unjudged = model.bounds.unjudged;
         first.project();
         model.first = first;
         model
@@ -81,10 +83,13 @@ impl ClusterModel {
         self.act(&mut s, action);
         self.settle(&mut s);
         s.judge_writers();
+        if let Action::Beats(id) = action {
+            s.beyond |= self.asks_in_vain(&s, *id);
+        }
         if !s.touched || s.beyond {
             return None;
         }
-        self.prune(&mut s);
+        self.prune(state, &mut s);
         s.project();
         Some(s)
     }

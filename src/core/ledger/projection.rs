@@ -58,15 +58,12 @@ impl Ledger {
         s.put("voted", self.voted.map(|v| (v.candidate, request(&v.ask))));
         s.put("term_frozen", self.term_frozen);
         if let Some(f) = &self.freeze {
-            // Who asked is told once: when the freeze is observed.
-            let asker =
-                (f.outcome.is_none() && self.settings.has_postgres()).then_some((f.candidate, f.nonce));
             let outcome = f.outcome.as_ref().map(|o| match o {
                 FreezeOutcome::NotObserved { .. } => None,
                 FreezeOutcome::NothingRuns => Some(None),
                 other => Some(other.frozen().map(|f| (f.lsn, f.settled, f.timeline, f.system_id))),
             });
-            s.put("freeze", (f.term, asker, outcome));
+            s.put("freeze", (f.term, outcome));
         }
         if let Some(p) = &self.promise {
             // A candidacy that ends takes back the promise of its vote, not a later one.

@@ -1,7 +1,7 @@
 //! The promoter's shape, and what answers it waits for.
 
 use super::{FreezeAnswer, Phase, Promoter};
-use crate::core::{MemberId, Shape, Term, request};
+use crate::core::{BootNanos, MemberId, Shape, Term, request};
 use crate::events::{LeaseAsk, Refusal};
 
 impl Promoter {
@@ -24,6 +24,14 @@ impl Promoter {
     /// Returns whether it waits for the answers to a pre-vote.
     pub(crate) fn is_asking(&self) -> bool {
         matches!(self.phase, Phase::Asking { .. })
+    }
+
+    /// Returns when it is to stand, and in which term it would now.
+    pub(crate) fn plan_of(&self) -> Option<(BootNanos, Term)> {
+        match &self.phase {
+            Phase::Planned { at, .. } => Some((*at, self.next_term())),
+            _ => None,
+        }
     }
 
     /// Returns whether nothing of an election is under way.
