@@ -72,7 +72,7 @@ impl RoleShell {
 
     fn fail(&mut self, at: BootNanos, why: &str) -> Answer {
         self.machine = None;
-        let failed = self.budget.spend(self.name, at, &why);
+        let failed = self.budget.spend(self.name, at, why);
         Answer { decisions: vec![Event::Decided(failed)], deadlines: Vec::new(), failed: true }
     }
 

@@ -42,7 +42,11 @@ impl World {
         self.queue.after(ready, Event::PostgresReady(id, run));
         if let Some((term, _)) = promoting {
             let outcome = PromotionOutcome::Unknown { why: "the connection was lost".to_owned() };
-            self.for_daemon(id, Nanos(10_000_000), Happening::PromotionEnded { term, outcome: Box::new(outcome) });
+            self.for_daemon(
+                id,
+                Nanos(10_000_000),
+                Happening::PromotionEnded { term, outcome: Box::new(outcome) },
+            );
             if found_again {
                 self.queue.after(Nanos(ready.0 + 1_000_000), Event::PostgresPromoted(id, run));
             }

@@ -53,10 +53,10 @@ impl Promoter {
     pub(super) fn decide_leaving(&self, observation: &Observation, out: &mut Vec<Event>) {
         match observation {
             Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
-            Observation::DeadlinePassed(Deadline::PauseEnds) => {
-                if self.pausing.as_ref().is_some_and(|p| !p.confirmed && self.now() >= p.ends_at) {
-                    self.refuse_stop(out);
-                }
+            Observation::DeadlinePassed(Deadline::PauseEnds)
+                if self.pausing.as_ref().is_some_and(|p| !p.confirmed && self.now() >= p.ends_at) =>
+            {
+                self.refuse_stop(out);
             }
             Observation::MessageReceived { message: Message::PauseAgreed(_), .. } => self.confirm_pause(out),
             _ => {}
