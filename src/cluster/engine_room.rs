@@ -171,6 +171,8 @@ impl World {
         p.in_recovery = true;
         p.received = false;
         p.replayed = false;
+        // A freeze that had not taken effect was of the processes before.
+        p.freezes = false;
         let sealed = p.signal;
         self.queue.after(ready, Event::PostgresReady(id, run));
         self.tell(|_| format!("m{} PostgreSQL starts, sealed {sealed}", id.0));

@@ -129,9 +129,9 @@ marks! {
     PauseEndedByDeath, "M3", 84, "A pause ended because its primary was confirmed down.";
     ResumeRepeated, "M3", 17, "A member that had missed the end of a pause was told.";
     LogStalled, "L5", 130, "A member whose log could not be written did not bind itself.";
-    RoleRebuilt, "L4", 20, "A role failed, and was rebuilt from the log.";
-    RoleQuarantined, "E6", 115, "A role failed too often, and its member was to bind itself no more.";
-    QuarantinedRefused, "E6", 300, "A member with a quarantined role refused a request, or did not stand.";
+    RoleRebuilt, "L4", 24, "A role failed, and was rebuilt from the log.";
+    RoleQuarantined, "E6", 68, "A role failed too often, and its member was to bind itself no more.";
+    QuarantinedRefused, "E6", 208, "A member with a quarantined role refused a request, or did not stand.";
 }
 
 /// 0 in the registry: no seed is known to reach it.
