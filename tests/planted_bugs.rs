@@ -337,7 +337,7 @@ fn cases() -> Vec<Case> {
             scenario(with_witness(), vec![pause, split(27_000, 30_000)])
         }),
         case(Plant::NamedWhilePaused, 227, &["S2"], kept("017_named_while_a_backend_lingers")),
-        case(Plant::WatchesAsTold, 0, &["V2"], away_for_two_failovers()),
+        case(Plant::WatchesAsTold, 1, &["V2"], away_for_two_failovers()),
         case(Plant::DeadlineActsEarly, 0, &["H1"], {
             scenario(three(), vec![(20_000, Fault::StrayDeadlines { member: A, for_ms: 40_000 })])
         }),

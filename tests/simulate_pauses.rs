@@ -2,7 +2,7 @@
 
 mod simulate_support;
 
-use pgfo::cluster::{Fault, Scenario};
+use pgfo::cluster::{Fault, Scenario, TimedFault};
 use pgfo::core::MemberId;
 use simulate_support::*;
 
@@ -55,7 +55,9 @@ fn no_log_is_registered_on_a_stalled_disk() {
 /// left have to hold the last one down.
 #[test]
 fn who_was_away_for_two_failovers_notices_the_third() {
-    play(&away_for_two_failovers(), |o, _| {
+    let mut s = away_for_two_failovers();
+    s.faults.push(TimedFault { at_ms: 100_000, fault: Fault::KillHost { member: A, for_ms: 90_000 } });
+    play(&s, |o, _| {
         let adopted: Vec<_> =
             o.story.iter().filter(|l| l.contains("m3 DECIDED AnnouncementAdopted")).collect();
         let last = adopted.last().expect("it was told");

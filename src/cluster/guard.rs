@@ -108,12 +108,15 @@ impl Guard {
         self.fences += 1;
     }
 
-    /// The tenure of a term is over; refused while processes are left and nothing was fenced.
+    /// The tenure of a term is over; refused while processes are left and nothing was fenced. Whoever asked then
+    /// has it stand down, unless a later term's deadline is held: what is left is a standby that goes on.
     pub fn release(&mut self, term: Term, sealed: bool, lives: bool) {
-        if self.fencing || term < self.highest || !sealed {
-            return;
-        }
-        if lives && self.state != GuardState::Fenced {
+        let refused =
+            self.fencing || term < self.highest || !sealed || lives && self.state != GuardState::Fenced;
+        if refused {
+            if term >= self.highest {
+                self.stand_down();
+            }
             return;
         }
         self.ended = self.ended.max(term);

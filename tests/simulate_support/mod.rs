@@ -45,13 +45,12 @@ pub fn with_witness() -> Vec<ScenarioMember> {
     vec![data(), data(), witness()]
 }
 
-/// The witness `D` is away while `C` and then `A` take over; it is told of `C` last. Then `A`'s host is lost.
+/// The witness `D` is away while `C` and then `A` take over; it is told of `C` last.
 pub fn away_for_two_failovers() -> Scenario {
     let faults = vec![
         (10_000, Fault::KillDaemon { member: MemberId(3), for_ms: 70_000 }),
         (20_000, Fault::KillPostgres { member: A }),
         (50_000, Fault::KillPostgres { member: C }),
-        (100_000, Fault::KillHost { member: A, for_ms: 60_000 }),
     ];
     let s = scenario(vec![data(), priority(50), priority(150), witness()], faults);
     let (rebuild_ms, postgres_restart_ms) = (Some(3_000), Some(12_000));
