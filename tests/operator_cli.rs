@@ -27,7 +27,11 @@ fn from_the_first_adoption_to_a_guarded_start() {
     let (code, text) = run(node3, &["daemon"]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("atempts") && text.contains("attempts"), "{text}");
-    assert!(node3.daemon_pid().is_none());
+    let ended = || match node3.daemon_pid() {
+        None => Ok(()),
+        Some(pid) => Err(format!("{pid} runs")),
+    };
+    cluster.wait_until("the daemon with the bad file to end", within(10), ended).unwrap();
     let (code, text) = run(node3, &["status"]);
     assert!(code != 0 && text.contains("atempts"), "{code}: {text}");
 

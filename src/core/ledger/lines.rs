@@ -121,8 +121,13 @@ impl Ledger {
     /// Returns the line of history of the first primary, unless a later one alone is known.
     #[must_use]
     pub fn first_line(&self) -> Option<Lineage> {
-        let first = self.history.first().filter(|a| a.forked.is_none() && a.lineage.opened == a.term)?;
-        Some(first.lineage)
+        self.first_winner().map(|first| first.lineage)
+    }
+
+    /// The first primary: it went on as it was, or it was promoted by name where no line was known.
+    fn first_winner(&self) -> Option<&Announcement> {
+        let begins = |a: &&Announcement| a.forked.is_none_or(|(parent, _)| parent.opened == Term(0));
+        self.history.first().filter(begins).filter(|a| a.lineage.opened == a.term)
     }
 
     /// Returns whether winners are known, but not all of them: neither the first, nor so many that it was dropped.
@@ -136,7 +141,12 @@ impl Ledger {
     pub fn before_any_fork(&self) -> bool {
         let frozen = self.frozen_at().and_then(|f| f.timeline);
         let seen = self.answer().and_then(|a| a.timeline).max(frozen);
-        seen.zip(self.first_line()).is_some_and(|(seen, first)| seen <= first.timeline)
+        // Where the first primary was promoted, it made its timeline's number itself.
+        let earlier = |seen: Timeline, first: &Announcement| match first.forked {
+            Some(_) => seen < first.lineage.timeline,
+            None => seen <= first.lineage.timeline,
+        };
+        seen.zip(self.first_winner()).is_some_and(|(seen, first)| earlier(seen, first))
     }
 
     /// E3: the standby was seen on a timeline that nobody announced.

@@ -1,7 +1,7 @@
 //! From a won election to the announcement (E8), and candidates that are primaries already (E9, E10).
 
 use super::{Phase, Promoter, decided};
-use crate::core::{Plant, Term, planted};
+use crate::core::{Plant, Term, Timeline, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
     Verdict,
@@ -183,7 +183,10 @@ impl Promoter {
             term,
             primary: self.ledger.me(),
             lineage: Lineage { opened: term, timeline: *timeline },
-            forked: self.parent_line(term).map(|l| (l, *switched_at)),
+            forked: Some((
+                self.parent_line(term).unwrap_or_else(|| self.unknown_parent(*timeline)),
+                *switched_at,
+            )),
             system_id: *system_id,
         })));
     }
@@ -193,6 +196,13 @@ impl Promoter {
     fn parent_line(&self, term: Term) -> Option<Lineage> {
         let frozen = self.ledger.frozen_position(term).filter(|_| self.ledger.revision >= 3);
         frozen.map(|p| p.lineage).or(self.ledger.lineage)
+    }
+
+    /// E3: promoted by name where nobody knows a line any more, it forked off all the same: who is on the same
+    /// timeline number already did not get it from here.
+    fn unknown_parent(&self, made: Timeline) -> Lineage {
+        let before = self.ledger.answer().and_then(|a| a.timeline).filter(|t| *t < made);
+        Lineage { opened: Term(0), timeline: before.unwrap_or(Timeline(made.0.saturating_sub(1))) }
     }
 
     /// A winner that can't be guarded must not promote: the term ends here.
