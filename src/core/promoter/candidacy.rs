@@ -71,8 +71,11 @@ impl Promoter {
             };
             let can = electable.is_ok();
             // One that can't be promoted matters only for the WAL it has.
+            // The operator's word does not outweigh a newer line of history: nobody would vote for the older one, and
+            // whoever freezes for it in vain does not stand meanwhile.
+            let insists = self.named && position.lineage == own.lineage;
             let ahead = if can {
-                precedes(*member, Some(*position), *theirs, me, Some(own), priority) && !self.named
+                precedes(*member, Some(*position), *theirs, me, Some(own), priority) && !insists
             } else {
                 *position > own
             };
