@@ -27,7 +27,7 @@ use slog::{Logger, crit, info, warn};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +37,8 @@ const ORDERS_MAX: usize = 8;
 const GUARD_START_MAX: Duration = Duration::from_secs(5);
 /// Pause before a guard is looked for again.
 const GUARD_RETRY: Duration = Duration::from_millis(500);
+/// Told to end again within this time, the daemon ends whether or not a quorum agreed to pause.
+const TOLD_AGAIN_MAX: Duration = Duration::from_secs(120);
 
 /// Runs the member until it ends.
 pub(super) async fn serve(
@@ -202,12 +204,12 @@ impl Running {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
         let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
-        let mut told = 0u32;
+        let mut told: Option<Instant> = None;
         let mut config = self.config.clone();
         loop {
             tokio::select! {
-                _ = terminate.recv() => told += 1,
-                _ = interrupt.recv() => told += 1,
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
                 _ = hang_up.recv() => {
                     if let Some(new) = self.reload(&config, logger).await {
                         config = new;
@@ -226,12 +228,13 @@ impl Running {
                     }
                     Some(DaemonOrder::StayRunning) => {
                         warn!(logger, "staying: no quorum agreed to pause, and without the daemon the guard would \
-                            stop PostgreSQL at the lease's end; tell it again to end it all the same");
+                            stop PostgreSQL at the lease's end; tell it again within two minutes to end it all the same");
                         continue;
                     }
                 },
             }
-            if told > 1 {
+            // Whom it refused hours ago asks anew: it must not end without a pause then.
+            if told.replace(Instant::now()).is_some_and(|before| before.elapsed() < TOLD_AGAIN_MAX) {
                 warn!(logger, "told twice: ending at once");
                 return Ok(Exit::Forced);
             }
