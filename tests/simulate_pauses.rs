@@ -39,6 +39,53 @@ fn a_pause_that_its_primary_refused_bars_no_failover() {
     });
 }
 
+/// M3: a pause that protects is asked for again, not replaced by one that nobody has agreed to yet.
+#[test]
+fn who_is_stopped_again_within_its_pause_stays_protected() {
+    let faults = vec![
+        (20_000, Fault::StopDaemon { member: A, for_ms: 30_000 }),
+        (40_000, Fault::Split { one: vec![A], other: vec![B, C], for_ms: 30_000 }),
+        (55_000, Fault::StopDaemon { member: A, for_ms: 5_000 }),
+    ];
+    play(&scenario(three(), faults), |o, _| {
+        never(o, "FenceOrdered");
+        never(o, "FENCE");
+    });
+}
+
+/// L6: back within its pause and cut off, it must not hand the guard the rest of a lease that no grant of its own
+/// extends.
+#[test]
+fn a_stop_that_is_refused_within_a_pause_arms_no_guard() {
+    let faults = vec![
+        (20_000, Fault::StopDaemon { member: A, for_ms: 2_000 }),
+        (21_000, Fault::Split { one: vec![A], other: vec![B, C], for_ms: 60_000 }),
+        (22_200, Fault::DiskFull { member: A, for_ms: 2_000 }),
+        (22_500, Fault::StopDaemon { member: A, for_ms: 5_000 }),
+    ];
+    play(&scenario(three(), faults), |o, _| {
+        some(o, "m0 DECIDED StopRefused");
+        never(o, "FENCE");
+    });
+}
+
+/// M3: its end is kept, and told to who missed it, also by a member that was not paused itself.
+#[test]
+fn who_was_not_paused_tells_the_end_of_a_pause() {
+    let cut = |from: MemberId, to: MemberId| Fault::Cut { from: vec![from], to: vec![to], for_ms: 100_000 };
+    let faults = vec![
+        (19_900, cut(C, A)),
+        (19_900, Fault::DiskFull { member: B, for_ms: 2_000 }),
+        (20_000, Fault::StopDaemon { member: A, for_ms: 1_000 }),
+        (21_500, cut(A, C)),
+        (24_500, Fault::KillHost { member: A, for_ms: 60_000 }),
+    ];
+    play(&scenario(three(), faults), |o, _| {
+        let promoted = when(o, "DECIDED PrimaryAnnounced");
+        assert!(promoted.iter().any(|at| (24_500.0..45_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
+    });
+}
+
 /// M2: renewals would bear a number that nobody else is told before the disk goes on.
 #[test]
 fn no_log_is_registered_on_a_stalled_disk() {

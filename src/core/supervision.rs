@@ -14,8 +14,8 @@ const RESTART_WINDOW_NANOS: u64 = 60_000_000_000;
 /// A panic's words are cut here: they go into a record.
 const WHY_CHARS_MAX: usize = 200;
 
-/// A hand that has not told how something ended for so long never will: its report was lost, or the role failed
-/// on it.
+/// A hand that has not told how something ended for so long, and for as long as it may take, never will: its
+/// report was lost, or the role failed on it.
 const REPORT_MAX: Nanos = Nanos::from_millis(60_000);
 
 /// Returns since when the report of what is ordered now is waited for; earlier revisions wait for ever.
@@ -25,7 +25,10 @@ pub(crate) fn ordered_at(ledger: &Ledger) -> Option<BootNanos> {
 
 /// Returns whether the report of something that was ordered at `since` is given up.
 pub(crate) fn report_overdue(ledger: &Ledger, since: Option<BootNanos>) -> bool {
-    let patience = REPORT_MAX.0.max(2 * ledger.settings.freeze_timeout.0);
+    // Streaming what is missing may take the time to follow.
+    let settings = &ledger.settings;
+    let longest = settings.follow_timeout.0.saturating_add(settings.freeze_timeout.0.saturating_mul(2));
+    let patience = REPORT_MAX.0.max(longest);
     since.is_some_and(|since| ledger.now.nanos_since(since) >= patience)
 }
 

@@ -368,7 +368,7 @@ impl Voter {
             }
             Message::VoteRequested(ask) => self.vote(from, ask, out),
             Message::PauseRequested(pause) => self.agree_to_pause(from, *pause, out),
-            Message::Resumed(pause) if pause.primary == from => self.end_pause(*pause, out),
+            Message::Resumed(pause) if pause.primary == from => self.hear_resumed(*pause, out),
             Message::RosterProposed(roster) => self.accept_roster(from, roster, out),
             Message::RosterCommitted(roster) => self.adopt_roster(roster, out),
             Message::LeaseReleased { term, .. } => {

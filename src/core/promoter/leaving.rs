@@ -19,7 +19,7 @@ impl Promoter {
         let me = self.ledger.me();
         match decision {
             Decision::PauseRequested(pause) => {
-                self.number = pause.number;
+                self.number = self.number.max(pause.number);
                 self.pausing = Some(Pausing {
                     pause: *pause,
                     agreed: Vec::new(),
@@ -62,12 +62,16 @@ impl Promoter {
             _ => {}
         }
         let confirmed = self.pausing.as_ref().is_some_and(|p| p.confirmed);
+        let holds = self.pausing.as_ref().is_some_and(|p| self.ledger.paused == Some(p.pause));
         match guard_said(observation) {
             // Nobody can tell it to stand down: it would stop PostgreSQL.
             Some(GuardReport::Lost) if confirmed => self.refuse_stop(out),
-            Some(GuardReport::StoodDown) if confirmed => out.push(decided(Decision::StopAllowed)),
+            Some(GuardReport::StoodDown) if confirmed && (holds || self.ledger.tenure.is_none()) => {
+                out.push(decided(Decision::StopAllowed));
+            }
+            Some(GuardReport::StoodDown) if confirmed => self.refuse_stop(out),
             // The daemon stays after all, or was asked for that before: the guard must not stay down.
-            Some(GuardReport::StoodDown) => self.arm_held(out),
+            Some(GuardReport::StoodDown) => self.arm_anew(out),
             _ => {}
         }
     }
@@ -85,7 +89,7 @@ impl Promoter {
                 let told = out.len();
                 self.extend(out);
                 if out.len() == told {
-                    self.arm_held(out);
+                    self.arm_anew(out);
                 }
             }
             _ => {}
@@ -99,8 +103,12 @@ impl Promoter {
         }
         match self.ledger.tenure {
             Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) && !self.fencing => {
+                // Within a pause that protects, that one is asked for again: another would take its place before
+                // anybody agreed to it.
                 let number = self.ledger.next_pause_number(self.number);
-                let pause = PauseId { term, number, primary: self.ledger.me() };
+                let another = PauseId { term, number, primary: self.ledger.me() };
+                let held = self.ledger.paused.filter(|p| self.ledger.pause_protects() && p.term == term);
+                let pause = held.unwrap_or(another);
                 if self.ledger.log_stalled || !self.ledger.registered() {
                     // It could not agree itself, and what it asked would be heard when nobody waits any more.
                     let needed = self.ledger.quorum().needed_u8();
@@ -130,7 +138,7 @@ impl Promoter {
         let Some(p) = self.pausing.as_ref() else { return };
         let needed = self.ledger.quorum().needed_u8();
         out.push(decided(Decision::StopRefused { agreed: p.agreed.clone(), needed }));
-        if !p.confirmed {
+        if self.ledger.pause_confirmed != Some(p.pause) {
             out.push(decided(Decision::PauseEnded(p.pause)));
         }
     }

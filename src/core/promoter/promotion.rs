@@ -184,7 +184,7 @@ impl Promoter {
             primary: self.ledger.me(),
             lineage: Lineage { opened: term, timeline: *timeline },
             forked: Some((
-                self.parent_line(term).unwrap_or_else(|| self.unknown_parent(*timeline)),
+                self.parent_line(term).unwrap_or_else(|| self.unknown_parent(term, *timeline)),
                 *switched_at,
             )),
             system_id: *system_id,
@@ -198,11 +198,12 @@ impl Promoter {
         frozen.map(|p| p.lineage).or(self.ledger.lineage)
     }
 
-    /// E3: promoted by name where nobody knows a line any more, it forked off all the same: who is on the same
-    /// timeline number already did not get it from here.
-    fn unknown_parent(&self, made: Timeline) -> Lineage {
+    /// E3: promoted by name where its line was not known, it forked off all the same: who is on the same timeline
+    /// number already did not get it from here. Only the first primary's parent was opened in term 0.
+    fn unknown_parent(&self, term: Term, made: Timeline) -> Lineage {
         let before = self.ledger.answer().and_then(|a| a.timeline).filter(|t| *t < made);
-        Lineage { opened: Term(0), timeline: before.unwrap_or(Timeline(made.0.saturating_sub(1))) }
+        let opened = if self.ledger.history.is_empty() { Term(0) } else { term };
+        Lineage { opened, timeline: before.unwrap_or(Timeline(made.0.saturating_sub(1))) }
     }
 
     /// A winner that can't be guarded must not promote: the term ends here.

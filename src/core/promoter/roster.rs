@@ -2,7 +2,7 @@
 //! (M1).
 
 use super::{Promoter, Proposal, decided, heard};
-use crate::core::{BootNanos, Incarnation, MemberId, Term};
+use crate::core::{BootNanos, Incarnation, MemberId, Nanos, Term};
 use crate::events::{Decision, Event, Message, Observation, Roster};
 
 /// So often a proposal is sent under one number.
@@ -14,8 +14,11 @@ impl Promoter {
             && self.is_stranger(from, h.incarnation)
             && self.strangers.get(&from).is_none_or(|(known, _)| *known != h.incarnation)
         {
-            let since = self.now().max(self.lease_taken_over());
-            self.strangers.insert(from, (h.incarnation, since));
+            // L6: a lease that was taken over from the process before may last longer than what this one asks for, and
+            // nobody knows any more who granted it.
+            let lease = self.ledger.lease.filter(|lease| self.ledger.tenure == Some(lease.term));
+            let ends_at = lease.map_or(0, |lease| lease.until.0.saturating_sub(self.longest_owed().0));
+            self.strangers.insert(from, (h.incarnation, self.now().max(BootNanos(ends_at))));
         }
         let Some(p) = &mut self.proposal else { return };
         match heard(observation) {
@@ -74,25 +77,22 @@ impl Promoter {
         self.ledger.roster.number > 0 && registered != Some(log)
     }
 
-    /// L6: until when this member may write by what the process before it was granted. Who granted that is not
-    /// known any more.
-    fn lease_taken_over(&self) -> BootNanos {
-        let held = self.ledger.lease.filter(|lease| self.ledger.tenure == Some(lease.term) && !self.extended);
-        held.map_or(BootNanos(0), |lease| lease.until)
-    }
-
     /// M1, L4: from when on a new log may be proposed. What it forgot was promised to, or voted for, with
     /// durations that its own settings need not tell: while this lease stands no other can, so none that it
     /// forgot outlasts the longest that was asked for here.
     pub(super) fn owes_until(&self, member: MemberId, log: Incarnation) -> Option<BootNanos> {
-        let l = &self.ledger;
         let (_, since) = self.strangers.get(&member).filter(|(known, _)| *known == log)?;
-        let longest = l.promise_longest.max(l.silence_owed);
-        let longest = longest.max(l.settings.lease_duration).max(l.settings.freeze_timeout);
         // A holder without a vote grants itself nothing: what it asked for, and counts on, is with the grants alone.
         let counted = self.grants.get(usize::from(member.0)).copied().unwrap_or_default();
+        Some(since.plus_nanos(self.longest_owed().0).max(counted))
+    }
+
+    fn longest_owed(&self) -> Nanos {
+        let l = &self.ledger;
+        let longest = l.promise_longest.max(l.silence_owed);
+        let longest = longest.max(l.settings.lease_duration).max(l.settings.freeze_timeout);
         // The other clock may run 2 % slower.
-        Some(since.plus_nanos(longest.0 + longest.0 / 50).max(counted))
+        Nanos(longest.0 + longest.0 / 50)
     }
 
     fn changed_member(&self, roster: &Roster) -> Option<MemberId> {

@@ -243,19 +243,13 @@ impl Promoter {
 
     /// L6: a guard that took another's place holds no deadline; without one it would not fence if no grant came any
     /// more. What it is told is the lease that stands, no longer one.
-    fn arm_anew(&self, out: &mut Vec<Event>) {
-        // Who is just back within a pause waits for grants of its own: a lease that is about to end would fence
-        // what the pause protects.
-        if self.ledger.revision >= 3 && (self.extended || !self.ledger.pause_protects()) {
-            self.arm_held(out);
-        }
-    }
-
-    /// Tells the guard the lease that stands.
-    pub(super) fn arm_held(&self, out: &mut Vec<Event>) {
+    pub(super) fn arm_anew(&self, out: &mut Vec<Event>) {
         let l = &self.ledger;
         let held = l.lease.filter(|e| l.leases() && l.lease_stands() && l.tenure == Some(e.term));
-        if let Some(lease) = held.filter(|_| !self.fencing && !self.leaving) {
+        // Who is just back within a pause waits for grants of its own: a lease that is about to end would fence
+        // what the pause protects.
+        let may = l.revision >= 3 && !self.fencing && !self.leaving && (self.extended || !l.pause_protects());
+        if let Some(lease) = held.filter(|_| may) {
             out.push(decided(Decision::LeaseExtended { term: lease.term, until: lease.until }));
         }
     }

@@ -24,7 +24,16 @@ impl Voter {
         }
     }
 
-    pub(super) fn end_pause(&self, upto: PauseId, out: &mut Vec<Event>) {
+    /// M3: kept also by who was not paused itself: it can tell who missed it.
+    pub(super) fn hear_resumed(&self, upto: PauseId, out: &mut Vec<Event>) {
+        if self.ledger.resumed < Some(upto) {
+            out.push(Event::Decided(Decision::PauseEnded(upto)));
+        } else {
+            self.end_pause(upto, out);
+        }
+    }
+
+    fn end_pause(&self, upto: PauseId, out: &mut Vec<Event>) {
         if self.ledger.paused.is_some_and(|p| p <= upto) {
             out.push(Event::Decided(Decision::PauseEnded(upto)));
         }
