@@ -101,24 +101,19 @@ impl Promoter {
             // It is under way: one that replaced it would leave the guard down without anybody's asking why.
             return;
         }
-        match self.ledger.tenure {
-            Some(term) if self.ledger.leases() && self.ledger.local.runs != Some(false) && !self.fencing => {
-                // Within a pause that protects, that one is asked for again: another would take its place before
-                // anybody agreed to it.
-                let number = self.ledger.next_pause_number(self.number);
-                let another = PauseId { term, number, primary: self.ledger.me() };
-                let held = self.ledger.paused.filter(|p| self.ledger.pause_protects() && p.term == term);
-                let pause = held.unwrap_or(another);
-                if self.ledger.log_stalled || !self.ledger.registered() {
-                    // It could not agree itself, and what it asked would be heard when nobody waits any more.
-                    let needed = self.ledger.quorum().needed_u8();
-                    out.push(decided(Decision::StopRefused { agreed: Vec::new(), needed }));
-                } else {
-                    out.push(decided(Decision::PauseRequested(pause)));
-                }
-            }
-            _ => out.push(decided(Decision::StopAllowed)),
+        let l = &self.ledger;
+        let runs = l.leases() && l.local.runs != Some(false) && !self.fencing;
+        let Some(term) = l.tenure.filter(|_| runs) else { return out.push(decided(Decision::StopAllowed)) };
+        if l.log_stalled || !l.registered() {
+            // It could not agree itself, and what it asked would be heard when nobody waits any more.
+            let needed = l.quorum().needed_u8();
+            return out.push(decided(Decision::StopRefused { agreed: Vec::new(), needed }));
         }
+        // Within a pause that protects, that one is asked for again: another would take its place before anybody
+        // agreed to it.
+        let held = l.paused.filter(|p| l.pause_protects() && p.term == term);
+        let another = || PauseId { term, number: l.next_pause_number(self.number), primary: l.me() };
+        out.push(decided(Decision::PauseRequested(held.unwrap_or_else(another))));
     }
 
     /// M3: by a quorum, and by this member itself, which else would fence within it when it is back.
