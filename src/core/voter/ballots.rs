@@ -65,7 +65,7 @@ impl Voter {
         }
         let waived = |why: &Refusal| match why {
             Refusal::NotRegistered => brings_roster,
-            Refusal::Paused => self.ends_pause(ask.kind),
+            Refusal::Paused => self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
@@ -85,10 +85,14 @@ impl Voter {
     }
 
     /// M3: the operator's word ends a pause whose primary can't end it, if he vouches that nothing is left of that one.
-    /// Before revision 3 it did so alone.
-    fn ends_pause(&self, kind: CandidacyKind) -> bool {
+    /// Before revision 3 it did so alone. So does the paused primary itself, which is back and stands above what was
+    /// opened meanwhile (E9): it is whom the pause protects.
+    fn ends_pause(&self, candidate: MemberId, kind: CandidacyKind) -> bool {
         let alone = self.ledger.revision < 3 || planted(Plant::NamedWhilePaused);
-        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name()
+        let itself = self.ledger.revision >= 4
+            && kind == CandidacyKind::Incumbent
+            && self.ledger.paused.is_some_and(|p| p.primary == candidate);
+        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name() || itself
     }
 
     /// The reply was lost: the same vote again, unless the promise went to a later holder since, or ended with
@@ -97,7 +101,7 @@ impl Voter {
         let l = &self.ledger;
         let stops = |why: &Refusal| match why {
             Refusal::LogStalled | Refusal::Quarantined => true,
-            Refusal::Paused => !self.ends_pause(ask.kind),
+            Refusal::Paused => !self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Err(why) = l.ability_but(|why| !stops(why)) {
