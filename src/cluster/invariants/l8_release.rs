@@ -59,7 +59,8 @@ impl Invariant for ReleaseEnds {
                         ));
                     }
                     let nonce = world.node(*member).daemon.as_ref().map_or(0, |d| d.process.nonce);
-                    let (process, behind) = (self.which(*member, nonce), world.node(*member).log.records.len());
+                    let (process, behind) =
+                        (self.which(*member, nonce), world.node(*member).log.records.len());
                     let release = Release { term: *term, process, number: *last_number, behind };
                     self.released.entry(*member).or_default().push(release);
                 }

@@ -106,7 +106,8 @@ impl Voter {
         if l.promise.is_some_and(|p| p.holder == from && p.term == ask.ask.term)
             || planted(Plant::RepeatedVoteTakesPromise)
         {
-            return match self.cast_on.filter(|_| l.revision >= 4 && !planted(Plant::RepeatedVoteForgetsLoss)) {
+            let told_again = l.revision >= 4 && !planted(Plant::RepeatedVoteForgetsLoss);
+            return match self.cast_on.filter(|_| told_again) {
                 Some(CastOn { own, loss_bytes }) => Ballot::Grant { own, loss_bytes },
                 None => Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 },
             };
