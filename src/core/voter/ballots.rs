@@ -1,6 +1,6 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
-use super::Voter;
+use super::{CastOn, Voter};
 use crate::core::{Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
@@ -95,7 +95,7 @@ impl Voter {
         kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name() || itself
     }
 
-    /// The reply was lost: the same vote again, unless the promise went to a later holder since, or ended with
+    /// The reply was lost: the same vote again, with the loss that it recorded (E7), unless the promise went to a later holder since, or ended with
     /// its candidacy or tenure (L8), or this member binds itself to nobody by now.
     fn ballot_again(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
@@ -110,7 +110,11 @@ impl Voter {
         if l.promise.is_some_and(|p| p.holder == from && p.term == ask.ask.term)
             || planted(Plant::RepeatedVoteTakesPromise)
         {
-            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+            let told_again = l.revision >= 4 && !planted(Plant::RepeatedVoteForgetsLoss);
+            return match self.cast_on.filter(|_| told_again) {
+                Some(CastOn { own, loss_bytes }) => Ballot::Grant { own, loss_bytes },
+                None => Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 },
+            };
         }
         Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from })
     }
