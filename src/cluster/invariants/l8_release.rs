@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 pub(super) struct ReleaseEnds {
     /// The processes of each member, in the order of their starts.
     processes: BTreeMap<MemberId, Vec<u64>>,
-    /// The last release of each member: the term, which process, and the number of its last request before.
-    released: BTreeMap<MemberId, (Term, usize, u64)>,
+    /// The releases of each member: the term, which process, and the number of its last request before. The highest
+    /// is the last.
+    released: BTreeMap<MemberId, Vec<(Term, usize, u64)>>,
 }
 
 impl ReleaseEnds {
@@ -48,13 +49,18 @@ impl Invariant for ReleaseEnds {
                     }
                     let nonce = world.node(*member).daemon.as_ref().map_or(0, |d| d.process.nonce);
                     let release = (*term, self.which(*member, nonce), *last_number);
-                    let last = self.released.entry(*member).or_insert(release);
-                    *last = (*last).max(release);
+                    let releases = self.released.entry(*member).or_default();
+                    if releases.last().is_none_or(|last| *last < release) {
+                        releases.push(release);
+                    }
                 }
             }
             Fact::DaemonStarted { member, .. } => {
                 let nonce = world.node(*member).daemon.as_ref().map(|d| d.process.nonce);
                 self.processes.entry(*member).or_default().extend(nonce);
+                // One that a crash took from its log before it was flushed was told to nobody: the tenure goes on.
+                let kept = world.node(*member).ledger().map_or(Term(0), |l| l.released);
+                self.released.entry(*member).and_modify(|all| all.retain(|(term, ..)| *term <= kept));
             }
             Fact::LogLost { member, .. } => {
                 self.released.remove(member);
@@ -63,7 +69,7 @@ impl Invariant for ReleaseEnds {
                 let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = message else {
                     return Ok(());
                 };
-                if let Some((term, process, number)) = self.released.get(to)
+                if let Some((term, process, number)) = self.released.get(to).and_then(|all| all.last())
                     && ask.term <= *term
                     && (self.which(*to, ask.process.nonce), ask.number) > (*process, *number)
                 {
