@@ -6,7 +6,7 @@ mod pauses;
 mod projection;
 
 use crate::core::{
-    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, ordered_at, planted, report_overdue,
+    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue,
 };
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
@@ -462,8 +462,9 @@ impl LedgerRole for Voter {
             }
             Event::Observed(Observation::HeartbeatDue { .. }) => {
                 self.flush_unknown = false;
+                // Any report may be lost: it is ordered and observed again.
+                self.freezing &= !freeze_overdue(&self.ledger, self.ordered_at);
                 if report_overdue(&self.ledger, self.ordered_at) {
-                    // Any report may be lost: it is ordered and observed again.
                     self.ordered_at = None;
                     self.freezing = false;
                     self.catching_up = false;

@@ -2,7 +2,7 @@
 //! fork.
 
 use super::{Following, Promoter, decided};
-use crate::core::{BootNanos, Nanos, Plant, Term, ordered_at, planted, report_overdue};
+use crate::core::{BootNanos, Nanos, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue};
 use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport};
 
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
@@ -33,14 +33,7 @@ impl Promoter {
             Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
                 self.unattached_since = None;
             }
-            // Any report may be lost: what it would have ended has ended without success.
-            Observation::HeartbeatDue { .. } if report_overdue(&self.ledger, self.ordered_at) => {
-                self.ordered_at = None;
-                self.freezing = false;
-                if std::mem::take(&mut self.fencing) {
-                    self.fence_again_at = self.after(self.settings().retry_interval);
-                }
-            }
+            Observation::HeartbeatDue { .. } => self.give_up_reports(),
             _ => {}
         }
         if let Observation::FollowCompleted { term, outcome, .. } = observation {
@@ -49,6 +42,18 @@ impl Promoter {
                 f.under_way = false;
                 f.due_at = due_at;
                 f.refused = matches!(outcome, FollowOutcome::Diverged { .. });
+            }
+        }
+    }
+
+    /// Any report may be lost: what it would have ended has ended without success.
+    fn give_up_reports(&mut self) {
+        self.freezing &= !freeze_overdue(&self.ledger, self.ordered_at);
+        if report_overdue(&self.ledger, self.ordered_at) {
+            self.ordered_at = None;
+            self.freezing = false;
+            if std::mem::take(&mut self.fencing) {
+                self.fence_again_at = self.after(self.settings().retry_interval);
             }
         }
     }
