@@ -2,20 +2,24 @@
 //! holder asked for after releasing it.
 //!
 //! What was asked when is told by the process that asked, and only within it by the request's number: a log that was
-//! rolled back counts on from a lower one, and a voter may still grant what an earlier process had asked for.
+//! rolled back counts on from a lower one, and a voter may still grant what an earlier process had asked for. A release
+//! that ended with its process, before it was flushed, was told to nobody: it never was.
 
 use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
-use crate::events::{Decision, Message};
+use crate::events::{Decision, Event, Message, Observation};
 use std::collections::BTreeMap;
+
+/// The term, which process released it, and the number of its last request before.
+type Release = (Term, usize, u64);
 
 /// The invariant.
 #[derive(Default)]
 pub(super) struct ReleaseEnds {
     /// The processes of each member, in the order of their starts.
     processes: BTreeMap<MemberId, Vec<u64>>,
-    /// The last release of each member: the term, which process, and the number of its last request before.
-    released: BTreeMap<MemberId, (Term, usize, u64)>,
+    /// The releases of each member, in the order of their decisions.
+    released: BTreeMap<MemberId, Vec<Release>>,
 }
 
 impl ReleaseEnds {
@@ -23,6 +27,21 @@ impl ReleaseEnds {
     fn which(&self, member: MemberId, nonce: u64) -> usize {
         let seen = self.processes.get(&member).and_then(|all| all.iter().position(|n| *n == nonce));
         seen.unwrap_or(usize::MAX)
+    }
+
+    /// Forgets what a process released last, if that went with the unflushed end of its log.
+    fn forget_lost(&mut self, world: &World, member: MemberId) {
+        let Some(releases) = self.released.get_mut(&member) else { return };
+        let latest = self.processes.get(&member).map_or(0, Vec::len).saturating_sub(1);
+        let begins = |e: &Event| matches!(e, Event::Observed(Observation::ProcessStarted(_)));
+        let own = world.node(member).log.records.iter().rev().take_while(|r| !begins(&r.event));
+        let left: Vec<Term> = own
+            .filter_map(|r| match &r.event {
+                Event::Decided(Decision::LeaseReleased { term, .. }) => Some(*term),
+                _ => None,
+            })
+            .collect();
+        releases.retain(|(term, process, _)| *process < latest || left.contains(term));
     }
 }
 
@@ -48,14 +67,14 @@ impl Invariant for ReleaseEnds {
                     }
                     let nonce = world.node(*member).daemon.as_ref().map_or(0, |d| d.process.nonce);
                     let release = (*term, self.which(*member, nonce), *last_number);
-                    let last = self.released.entry(*member).or_insert(release);
-                    *last = (*last).max(release);
+                    self.released.entry(*member).or_default().push(release);
                 }
             }
             Fact::DaemonStarted { member, .. } => {
                 let nonce = world.node(*member).daemon.as_ref().map(|d| d.process.nonce);
                 self.processes.entry(*member).or_default().extend(nonce);
             }
+            Fact::DaemonEnded { member, .. } => self.forget_lost(world, *member),
             Fact::LogLost { member, .. } => {
                 self.released.remove(member);
             }
@@ -63,7 +82,7 @@ impl Invariant for ReleaseEnds {
                 let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = message else {
                     return Ok(());
                 };
-                if let Some((term, process, number)) = self.released.get(to)
+                if let Some((term, process, number)) = self.released.get(to).and_then(|all| all.iter().max())
                     && ask.term <= *term
                     && (self.which(*to, ask.process.nonce), ask.number) > (*process, *number)
                 {
