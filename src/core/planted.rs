@@ -84,6 +84,7 @@ plants! {
     SeatLeftOut, "E6", "The primary's seat is left out of the quorum.";
     UnknownIsFailure, "E8", "A promotion with an unknown outcome is taken for one that did not happen.";
     NoIncumbent, "E9", "A lease holder that learns of a higher voted term does not stand above it.";
+    PromotesWhoeverRuns, "E8", "The order to promote goes to whichever postmaster runs when it arrives.";
     PromotesFromLog, "E11", "A restarted winner promotes by its log, without fresh grants.";
     ForgetfulVotes, "M1", "A member whose log was lost votes and grants at once.";
     VotesWhilePaused, "M3", "A paused voter votes.";

@@ -457,6 +457,13 @@ pub enum PromotionOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FollowOutcome {
     /// The receiver streams on the announced timeline, and replay moves or has caught up.
+    /// It was refused, and nothing was done: another postmaster runs than the one that was asked for (E8).
+    Refused {
+        /// When the one that was asked for started, microseconds since 1970; 0: none was known.
+        asked: i64,
+        /// When the one that was found started.
+        found: i64,
+    },
     Streaming {
         /// The timeline.
         timeline: Timeline,

@@ -200,7 +200,7 @@ impl Promoter {
                     Phase::Promoting { term: *term, kind: *kind, armed: false, ordered: false, ends_at };
                 self.preferred = false;
             }
-            Decision::PromotionOrdered { .. } => {
+            Decision::PromotionOrdered { .. } | Decision::PromotionOrderedOf { .. } => {
                 if let Phase::Promoting { ordered, .. } = &mut self.phase {
                     *ordered = true;
                 }

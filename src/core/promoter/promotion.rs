@@ -154,11 +154,9 @@ impl Promoter {
 
     /// A running primary announces itself; anybody else is promoted first.
     pub(super) fn act_on_win(&self, term: Term, out: &mut Vec<Event>) {
-        let Some(answer) = self.ledger.answer() else {
-            return out.push(decided(Decision::PromotionOrdered { term }));
-        };
+        let Some(answer) = self.ledger.answer() else { return self.order_promotion(term, out) };
         if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
-            return out.push(decided(Decision::PromotionOrdered { term }));
+            return self.order_promotion(term, out);
         }
         let Some(timeline) = answer.timeline else { return };
         let lineage = match self.ledger.announced().filter(|a| a.primary == self.ledger.me()) {
@@ -173,6 +171,16 @@ impl Promoter {
             system_id: answer.system_id,
         })));
     }
+    /// The order may be carried out late: a daemon that was stopped finds PostgreSQL fenced meanwhile and started
+    /// anew, as a standby that no lease of this term covers. So it names the postmaster that is meant.
+    fn order_promotion(&self, term: Term, out: &mut Vec<Event>) {
+        let postmaster_started = self.ledger.local.last_started;
+        out.push(decided(match self.ledger.revision {
+            0..=3 => Decision::PromotionOrdered { term },
+            _ => Decision::PromotionOrderedOf { term, postmaster_started },
+        }));
+    }
+
 
     pub(super) fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {
         let PromotionOutcome::Promoted { timeline, switched_at, system_id } = outcome else { return };
