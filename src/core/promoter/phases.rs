@@ -223,12 +223,11 @@ impl Promoter {
             }
             // E2, E6: this member froze for another's term: its own lower one is over.
             Decision::FreezePromised { term, candidate, .. } if *candidate != me => {
-                let own = match &self.phase {
-                    Phase::Freezing { term, .. } => Some(*term),
-                    Phase::Standing { ask, .. } => Some(ask.term),
-                    _ => None,
+                let ends = match self.term_stood_in() {
+                    Some(own) => own < *term && !self.tells_that_it_gives_way(),
+                    None => !matches!(self.phase, Phase::Promoting { .. }),
                 };
-                if own.is_none_or(|own| own < *term) && !matches!(self.phase, Phase::Promoting { .. }) {
+                if ends {
                     let at = self.next_retry();
                     self.idle_until(at);
                 }
