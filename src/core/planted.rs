@@ -84,8 +84,9 @@ plants! {
     QuorumOfVisible, "E6", "The quorum is counted of the visible members.";
     SeatLeftOut, "E6", "The primary's seat is left out of the quorum.";
     UnknownIsFailure, "E8", "A promotion with an unknown outcome is taken for one that did not happen.";
-    NoIncumbent, "E9", "A lease holder that learns of a higher voted term does not stand above it.";
     PromotesWhoeverRuns, "E8", "The order to promote goes to whichever postmaster runs when it arrives.";
+    NoIncumbent, "E9", "A lease holder that learns of a higher voted term does not stand above it.";
+    UnseenIsGone, "E10", "A PostgreSQL that its daemon has not looked at yet counts as one that does not run.";
     PromotesFromLog, "E11", "A restarted winner promotes by its log, without fresh grants.";
     ForgetfulVotes, "M1", "A member whose log was lost votes and grants at once.";
     VotesWhilePaused, "M3", "A paused voter votes.";

@@ -297,6 +297,12 @@ pub enum Refusal {
         /// The first of them.
         member: MemberId,
     },
+    /// Nobody was ever announced, and the daemon beside a PostgreSQL does not know yet whether it accepts
+    /// writes (E10).
+    PostgresUnknown {
+        /// The first of them.
+        member: MemberId,
+    },
 }
 
 /// What a member may say of its own ability to vote.
@@ -451,12 +457,6 @@ pub enum PromotionOutcome {
         /// What it said.
         why: String,
     },
-}
-
-/// What was observed of following a new primary.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FollowOutcome {
-    /// The receiver streams on the announced timeline, and replay moves or has caught up.
     /// It was refused, and nothing was done: another postmaster runs than the one that was asked for (E8).
     Refused {
         /// When the one that was asked for started, microseconds since 1970; 0: none was known.
@@ -464,6 +464,12 @@ pub enum FollowOutcome {
         /// When the one that was found started.
         found: i64,
     },
+}
+
+/// What was observed of following a new primary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FollowOutcome {
+    /// The receiver streams on the announced timeline, and replay moves or has caught up.
     Streaming {
         /// The timeline.
         timeline: Timeline,

@@ -266,7 +266,7 @@ fn refused_candidate(ledger: &Ledger, why: &Refusal) -> Option<Mark> {
         Refusal::PositionBehind { .. } => Some(Mark::BehindRefused),
         Refusal::PromiseStands { .. } => Some(Mark::VoterPromised),
         Refusal::FrozenForTerm(_) => Some(Mark::HigherTermFrozen),
-        Refusal::HistoryExists => Some(Mark::AdoptionRefused),
+        Refusal::HistoryExists | Refusal::PostgresUnknown { .. } => Some(Mark::AdoptionRefused),
         Refusal::Paused => Some(Mark::PausedRefused),
         _ => refused_anybody(ledger, why),
     }

@@ -4,7 +4,6 @@ use super::{Phase, Promoter, decided};
 use crate::core::{Plant, Term, Timeline, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
-    Verdict,
 };
 
 impl Promoter {
@@ -73,8 +72,8 @@ impl Promoter {
         if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
             return Some(Refusal::Paused);
         }
-        if l.knows_unled_writer_but(l.me()) {
-            return Some(Refusal::SeesPrimary(Verdict::Reachable));
+        if let Err(why) = l.no_unled_writer_but(l.me()) {
+            return Some(why);
         }
         (l.revision >= 4 && l.before_rosters()).then(|| l.nobody_remembers().err()).flatten()
     }
@@ -171,6 +170,7 @@ impl Promoter {
             system_id: answer.system_id,
         })));
     }
+
     /// The order may be carried out late: a daemon that was stopped finds PostgreSQL fenced meanwhile and started
     /// anew, as a standby that no lease of this term covers. So it names the postmaster that is meant.
     fn order_promotion(&self, term: Term, out: &mut Vec<Event>) {
@@ -180,7 +180,6 @@ impl Promoter {
             _ => Decision::PromotionOrderedOf { term, postmaster_started },
         }));
     }
-
 
     pub(super) fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {
         let PromotionOutcome::Promoted { timeline, switched_at, system_id } = outcome else { return };
