@@ -293,7 +293,7 @@ impl World {
         }
     }
 
-    pub(super) fn promote(&mut self, id: MemberId, term: Term) {
+    pub(super) fn promote(&mut self, id: MemberId, term: Term, named: Option<i64>) {
         let now = self.now();
         self.fact(Fact::PromotionSent { member: id, term });
         let takes = self.takes_us(id, 20_000, 250_000);
@@ -307,6 +307,10 @@ impl World {
         let unknown = || PromotionOutcome::Unknown { why: "no answer in time".to_owned() };
         let ended = |outcome| Happening::PromotionEnded { term, outcome: Box::new(outcome) };
         let promoted = Event::PostgresPromoted(id, p.run);
+        if let Some(asked) = named.filter(|asked| p.lives() && *asked != p.started) {
+            let outcome = PromotionOutcome::Refused { asked, found: p.started };
+            return self.for_daemon(id, takes, ended(outcome));
+        }
         match fault {
             Some(PromotionFault::Vetoed) => {
                 let outcome = PromotionOutcome::Vetoed { why: "validation said no".to_owned() };

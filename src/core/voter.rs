@@ -456,7 +456,11 @@ impl LedgerRole for Voter {
                 self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
-            Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
+            Event::Decided(
+                Decision::FollowOrdered { .. }
+                | Decision::PromotionOrdered { .. }
+                | Decision::PromotionOrderedOf { .. },
+            ) => {
                 self.freezing = false;
                 self.catching_up = false;
             }

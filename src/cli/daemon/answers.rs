@@ -147,6 +147,14 @@ async fn adopt(
     if let Some(why) = unremembered(member, ledger) {
         return Err(why);
     }
+    if let Err(Refusal::PostgresUnknown { member }) = ledger.no_unled_writer_but(member) {
+        let unseen = ledger.settings.name(member);
+        return Err(ControlError::new(
+            "postgres-unknown",
+            format!("it is not known yet whether the PostgreSQL of {unseen} accepts writes"),
+            format!("wait until the daemon of {unseen} can tell (`pgfo status`), or stop that PostgreSQL"),
+        ));
+    }
     let asked =
         if vouched { OperatorRequest::AdoptVouched { member } } else { OperatorRequest::Adopt { member } };
     daemon.tell(Observation::OperatorRequested(asked)).await;

@@ -120,6 +120,11 @@ impl Ledger {
                         }
                     }
                     PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
+                    // Nothing was done, and nothing speaks against the one that runs now: it may stand again.
+                    PromotionOutcome::Refused { found, .. } => {
+                        self.promotion_ordered = self.promotion_ordered.filter(|t| t != term);
+                        self.local.answer = self.local.answer.filter(|a| a.postmaster_started == *found);
+                    }
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
@@ -326,7 +331,9 @@ impl Ledger {
                 self.tenure = Some(*term);
                 self.lease = Some(Lease { term: *term, until: *until });
             }
-            Decision::PromotionOrdered { term } => self.promotion_ordered = Some(*term),
+            Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
+                self.promotion_ordered = Some(*term)
+            }
             Decision::PrimaryAnnounced(a) => {
                 self.lineage = Some(a.lineage);
                 self.strayed = false;

@@ -65,7 +65,9 @@ impl Promoter {
                 self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
-            Decision::PromotionOrdered { .. } | Decision::CatchUpOrdered { .. } => self.freezing = false,
+            Decision::PromotionOrdered { .. }
+            | Decision::PromotionOrderedOf { .. }
+            | Decision::CatchUpOrdered { .. } => self.freezing = false,
             Decision::FollowOrdered { term, .. } => {
                 self.freezing = false;
                 let due_at = self.after(Nanos(2 * self.settings().follow_timeout.0));

@@ -200,7 +200,7 @@ impl Promoter {
                     Phase::Promoting { term: *term, kind: *kind, armed: false, ordered: false, ends_at };
                 self.preferred = false;
             }
-            Decision::PromotionOrdered { .. } => {
+            Decision::PromotionOrdered { .. } | Decision::PromotionOrderedOf { .. } => {
                 if let Phase::Promoting { ordered, .. } = &mut self.phase {
                     *ordered = true;
                 }
@@ -223,12 +223,11 @@ impl Promoter {
             }
             // E2, E6: this member froze for another's term: its own lower one is over.
             Decision::FreezePromised { term, candidate, .. } if *candidate != me => {
-                let own = match &self.phase {
-                    Phase::Freezing { term, .. } => Some(*term),
-                    Phase::Standing { ask, .. } => Some(ask.term),
-                    _ => None,
+                let ends = match self.term_stood_in() {
+                    Some(own) => own < *term && !self.tells_that_it_gives_way(),
+                    None => !matches!(self.phase, Phase::Promoting { .. }),
                 };
-                if own.is_none_or(|own| own < *term) && !matches!(self.phase, Phase::Promoting { .. }) {
+                if ends {
                     let at = self.next_retry();
                     self.idle_until(at);
                 }

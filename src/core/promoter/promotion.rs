@@ -4,7 +4,6 @@ use super::{Phase, Promoter, decided};
 use crate::core::{Plant, Term, Timeline, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
-    Verdict,
 };
 
 impl Promoter {
@@ -73,8 +72,8 @@ impl Promoter {
         if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
             return Some(Refusal::Paused);
         }
-        if l.knows_unled_writer_but(l.me()) {
-            return Some(Refusal::SeesPrimary(Verdict::Reachable));
+        if let Err(why) = l.no_unled_writer_but(l.me()) {
+            return Some(why);
         }
         (l.revision >= 4 && l.before_rosters()).then(|| l.nobody_remembers().err()).flatten()
     }
@@ -164,12 +163,12 @@ impl Promoter {
             // E11: a process that was just started has not looked yet, and what it finds may be a running primary,
             // whose former fork an order to promote would tell anew.
             if self.ledger.revision < 4 {
-                out.push(decided(Decision::PromotionOrdered { term }));
+                self.order_promotion(term, out);
             }
             return;
         };
         if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
-            return out.push(decided(Decision::PromotionOrdered { term }));
+            return self.order_promotion(term, out);
         }
         let Some(timeline) = answer.timeline else { return };
         let lineage = match self.ledger.announced().filter(|a| a.primary == self.ledger.me()) {
@@ -183,6 +182,16 @@ impl Promoter {
             forked: None,
             system_id: answer.system_id,
         })));
+    }
+
+    /// The order may be carried out late: a daemon that was stopped finds PostgreSQL fenced meanwhile and started
+    /// anew, as a standby that no lease of this term covers. So it names the postmaster that is meant.
+    fn order_promotion(&self, term: Term, out: &mut Vec<Event>) {
+        let postmaster_started = self.ledger.local.last_started;
+        out.push(decided(match self.ledger.revision {
+            0..=3 => Decision::PromotionOrdered { term },
+            _ => Decision::PromotionOrderedOf { term, postmaster_started },
+        }));
     }
 
     pub(super) fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {

@@ -129,7 +129,7 @@ impl Promoter {
                     PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
-                    PromotionOutcome::Vetoed { .. } => {
+                    PromotionOutcome::Vetoed { .. } | PromotionOutcome::Refused { .. } => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
                     PromotionOutcome::Failed { .. } => {

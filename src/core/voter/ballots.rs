@@ -126,8 +126,8 @@ impl Voter {
         if other && !l.verdict.is_down() {
             return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
         }
-        if l.knows_unled_writer_but(from) {
-            return Ballot::Refuse(Refusal::SeesPrimary(Verdict::Reachable));
+        if let Err(why) = l.no_unled_writer_but(from) {
+            return Ballot::Refuse(why);
         }
         let loss_bytes = match (l.rough_position(), ask.position) {
             (Some(own), Some(candidate)) => own.lsn.bytes_since(candidate.lsn),
