@@ -64,7 +64,11 @@ fn streams(world: &World, member: MemberId, ledger: &Ledger) -> bool {
     let Some((own, primary)) = of(member).zip(of(winner.primary)) else { return false };
     let writes = primary.process == Process::Up && !primary.in_recovery;
     let announced = world.histories.get(primary.branch).timeline == winner.lineage.timeline;
+    // Whose line a newer number is on can't be told where it came over another standby (E3).
+    let newer = ledger.lineage.is_some_and(|mine| mine.timeline < world.histories.get(own.branch).timeline);
+    let told = !newer || own.upstream == Some(winner.primary);
     writes
         && announced
+        && told
         && world.histories.fit(own.branch, own.lsn, primary.branch, primary.lsn) == Fit::Streams
 }

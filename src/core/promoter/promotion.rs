@@ -143,7 +143,10 @@ impl Promoter {
                 self.request_votes(ask.term, *kind, self.ledger.rough_position(), None, out);
             }
             Phase::Promoting { term, ordered: false, .. } if planted(Plant::PromotesFromLog) => {
-                self.act_on_win(*term, out);
+                match self.ledger.answer() {
+                    Some(_) => self.act_on_win(*term, out),
+                    None => out.push(decided(Decision::PromotionOrdered { term: *term })),
+                }
             }
             _ => {}
         }
