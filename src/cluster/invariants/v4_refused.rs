@@ -4,7 +4,7 @@
 use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::postgres::{Fit, Process};
 use crate::core::{Ledger, MemberId};
-use crate::events::Decision;
+use crate::events::{Announcement, Decision};
 use std::collections::BTreeSet;
 
 /// The invariant.
@@ -64,9 +64,11 @@ fn streams(world: &World, member: MemberId, ledger: &Ledger) -> bool {
     let Some((own, primary)) = of(member).zip(of(winner.primary)) else { return false };
     let writes = primary.process == Process::Up && !primary.in_recovery;
     let announced = world.histories.get(primary.branch).timeline == winner.lineage.timeline;
-    // Whose line a newer number is on can't be told where it came over another standby (E3).
-    let newer = ledger.lineage.is_some_and(|mine| mine.timeline < world.histories.get(own.branch).timeline);
-    let told = !newer || own.upstream == Some(winner.primary);
+    // Whose line a newer number is on can't be told where it came over another than who opened it (E3).
+    let timeline = world.histories.get(own.branch).timeline;
+    let opened = |a: &Announcement| a.lineage.timeline == timeline && own.upstream == Some(a.primary);
+    let newer = ledger.lineage.is_some_and(|mine| mine.timeline < timeline);
+    let told = !newer || ledger.history.iter().any(opened);
     writes
         && announced
         && told
