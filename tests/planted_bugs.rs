@@ -297,6 +297,7 @@ fn cases() -> Vec<Case> {
             scenario(members, vec![slow(B, 2_500), lag(C, 17_000, 60_000), dark(20_000)])
         }),
         case(Plant::VoteUnflushed, 0, &["S5"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::RepeatedVoteForgetsLoss, 0, &["S6"], kept("081_repeated_vote_without_its_loss")),
         case(
             Plant::VoteForgotten,
             0,

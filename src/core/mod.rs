@@ -30,7 +30,7 @@ pub use shape::Shape;
 pub(crate) use shape::request;
 pub use states::States;
 pub use supervision::{Remedy, RestartBudget, guarded, remedy};
-pub(crate) use supervision::{ordered_at, report_overdue};
+pub(crate) use supervision::{freeze_overdue, ordered_at, report_overdue};
 pub use types::*;
 pub use voter::Voter;
 pub use watch::Watch;

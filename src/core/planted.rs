@@ -78,6 +78,7 @@ plants! {
     VotesInOldTerm, "E6", "A voter accepts a term below its last vote.";
     VotesAgainstPromise, "E6", "A voter votes though its promise to another stands.";
     PositionNotCompared, "E6", "A voter votes for a candidate that is behind it.";
+    RepeatedVoteForgetsLoss, "E7", "A vote that is repeated no longer tells the loss that it was cast on.";
     VoteUnflushed, "E6", "A vote leaves before it is flushed.";
     VoteForgotten, "E6", "A restarted voter has forgotten its vote.";
     CandidacyOutlivesProcess, "E6", "A candidacy goes on in another process than the one that opened it.";

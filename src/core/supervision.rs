@@ -79,6 +79,14 @@ pub fn remedy(batch: &[Record], role: Actor, failed_on: Seq) -> Remedy<'_> {
     Remedy::Rebuild { records: batch.get(..upto).unwrap_or(batch), failed }
 }
 
+/// Returns whether the report of a freeze that was ordered at `since` is given up: the hand tells within its
+/// time-out whether it was observed, and a PostgreSQL that was started, or went on, meanwhile streams as it was set
+/// up (E2). An order that waits for a disk that stands still was not performed yet.
+pub(crate) fn freeze_overdue(ledger: &Ledger, since: Option<BootNanos>) -> bool {
+    let patience = ledger.settings.freeze_timeout.0.saturating_mul(2);
+    !ledger.log_stalled && since.is_some_and(|since| ledger.now.nanos_since(since) >= patience)
+}
+
 /// Does something that may fail in a role. The role must not be used after it failed, only be rebuilt.
 ///
 /// # Errors

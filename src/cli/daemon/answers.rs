@@ -102,13 +102,9 @@ async fn ledger(sequencer: &Addr<Sequencer>) -> Result<Ledger, ControlError> {
 
 /// L9: a former primary runs unsealed only with a standing lease of this boot.
 fn may_start(ledger: &Ledger) -> serde_json::Value {
-    let no_history = ledger.announced().is_none() && ledger.tenure.is_none() && !ledger.forgetful;
-    // An empty log may be a lost one: that there is no primary yet is believed if all others say so.
-    let all_agree =
-        ledger.settings.others().all(|m| ledger.heartbeat(m).is_some_and(|h| h.announced.is_none()));
-    let (allowed, why) = if no_history && all_agree {
+    let (allowed, why) = if ledger.nobody_knows_a_primary() {
         (true, "all members agree that there is no primary of any term yet".to_owned())
-    } else if no_history {
+    } else if ledger.knows_no_primary() {
         (false, "this member knows of no primary, but not all others can be asked".to_owned())
     } else if ledger.lease_stands() {
         (true, "this member holds a standing lease".to_owned())

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Within so many seeds every planted bug must be caught.
 const SEEDS: (u64, u64) = (0, 1_000);
 
+/// So much of what an invariant says fits beside the other columns; `--json` tells all of it.
+const HOW_CHARS_MAX: usize = 100;
+
 /// How one bug was caught.
 struct Caught {
     seed: u64,
@@ -91,12 +94,20 @@ fn tell(args: &SimulateArgs, plants: &[Plant], results: &[Option<Caught>]) {
     table.load_preset(presets::NOTHING).set_header(["planted bug", "rule", "seed", "caught by", "how"]);
     for (plant, caught) in plants.iter().zip(results) {
         let (seed, id, how) = match caught {
-            Some(c) => (c.seed.to_string(), c.broken.id, c.broken.how.lines().next().unwrap_or_default()),
-            None => ("-".to_owned(), "not caught", plant.says()),
+            Some(c) => (c.seed.to_string(), c.broken.id, shortened(&c.broken.how)),
+            None => ("-".to_owned(), "not caught", plant.says().to_owned()),
         };
-        table.add_row([plant.name(), plant.rule(), &seed, id, how]);
+        table.add_row([plant.name(), plant.rule(), &seed, id, &how]);
     }
-    println!("{table}");
+    println!("{}", table.trim_fmt());
     let caught = results.iter().filter(|r| r.is_some()).count();
     println!("{caught} of {} planted bugs caught", plants.len());
+}
+
+fn shortened(how: &str) -> String {
+    let line = how.lines().next().unwrap_or_default();
+    if line.chars().count() <= HOW_CHARS_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(HOW_CHARS_MAX - 1).chain(['…']).collect()
 }

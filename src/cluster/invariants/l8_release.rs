@@ -1,24 +1,32 @@
 //! L8: a release comes when nothing writes any more, and ends the tenure: nobody is granted a term that its
 //! holder asked for after releasing it.
 //!
+//! A release that the log has lost again, because its process ended before the flush, was none: nobody was told.
+//!
 //! What was asked when is told by the process that asked, and only within it by the request's number: a log that was
-//! rolled back counts on from a lower one, and a voter may still grant what an earlier process had asked for. A release
-//! that ended with its process, before it was flushed, was told to nobody: it never was.
+//! rolled back counts on from a lower one, and a voter may still grant what an earlier process had asked for.
 
 use super::{Fact, Hearing, Invariant, World};
 use crate::core::{MemberId, Term};
-use crate::events::{Decision, Event, Message, Observation};
+use crate::events::{Decision, Message};
 use std::collections::BTreeMap;
 
-/// The term, which process released it, and the number of its last request before.
-type Release = (Term, usize, u64);
+/// A release.
+struct Release {
+    term: Term,
+    /// Which process released, and the number of its last request before.
+    process: usize,
+    number: u64,
+    /// How many records the log held before it.
+    behind: usize,
+}
 
 /// The invariant.
 #[derive(Default)]
 pub(super) struct ReleaseEnds {
     /// The processes of each member, in the order of their starts.
     processes: BTreeMap<MemberId, Vec<u64>>,
-    /// The releases of each member, in the order of their decisions.
+    /// The releases of each member.
     released: BTreeMap<MemberId, Vec<Release>>,
 }
 
@@ -27,21 +35,6 @@ impl ReleaseEnds {
     fn which(&self, member: MemberId, nonce: u64) -> usize {
         let seen = self.processes.get(&member).and_then(|all| all.iter().position(|n| *n == nonce));
         seen.unwrap_or(usize::MAX)
-    }
-
-    /// Forgets what a process released last, if that went with the unflushed end of its log.
-    fn forget_lost(&mut self, world: &World, member: MemberId) {
-        let Some(releases) = self.released.get_mut(&member) else { return };
-        let latest = self.processes.get(&member).map_or(0, Vec::len).saturating_sub(1);
-        let begins = |e: &Event| matches!(e, Event::Observed(Observation::ProcessStarted(_)));
-        let own = world.node(member).log.records.iter().rev().take_while(|r| !begins(&r.event));
-        let left: Vec<Term> = own
-            .filter_map(|r| match &r.event {
-                Event::Decided(Decision::LeaseReleased { term, .. }) => Some(*term),
-                _ => None,
-            })
-            .collect();
-        releases.retain(|(term, process, _)| *process < latest || left.contains(term));
     }
 }
 
@@ -66,7 +59,9 @@ impl Invariant for ReleaseEnds {
                         ));
                     }
                     let nonce = world.node(*member).daemon.as_ref().map_or(0, |d| d.process.nonce);
-                    let release = (*term, self.which(*member, nonce), *last_number);
+                    let (process, behind) =
+                        (self.which(*member, nonce), world.node(*member).log.records.len());
+                    let release = Release { term: *term, process, number: *last_number, behind };
                     self.released.entry(*member).or_default().push(release);
                 }
             }
@@ -74,7 +69,12 @@ impl Invariant for ReleaseEnds {
                 let nonce = world.node(*member).daemon.as_ref().map(|d| d.process.nonce);
                 self.processes.entry(*member).or_default().extend(nonce);
             }
-            Fact::DaemonEnded { member, .. } => self.forget_lost(world, *member),
+            Fact::DaemonEnded { member, .. } => {
+                if let Some(releases) = self.released.get_mut(member) {
+                    let kept = world.node(*member).log.records.len();
+                    releases.retain(|r| r.behind < kept);
+                }
+            }
             Fact::LogLost { member, .. } => {
                 self.released.remove(member);
             }
@@ -82,13 +82,12 @@ impl Invariant for ReleaseEnds {
                 let (Message::LeaseGranted(ask) | Message::VoteGranted(ask)) = message else {
                     return Ok(());
                 };
-                if let Some((term, process, number)) = self.released.get(to).and_then(|all| all.iter().max())
-                    && ask.term <= *term
-                    && (self.which(*to, ask.process.nonce), ask.number) > (*process, *number)
-                {
+                let asked = (self.which(*to, ask.process.nonce), ask.number);
+                let before = |r: &&Release| ask.term <= r.term && asked > (r.process, r.number);
+                if let Some(release) = self.released.get(to).and_then(|all| all.iter().find(before)) {
                     return Err(format!(
-                        "member {} released term {term}, asked for term {} afterwards, and {} granted it",
-                        to.0, ask.term, from.0
+                        "member {} released term {}, asked for term {} afterwards, and {} granted it",
+                        to.0, release.term, ask.term, from.0
                     ));
                 }
             }

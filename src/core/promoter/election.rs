@@ -26,6 +26,11 @@ impl Promoter {
             Observation::DeadlinePassed(Deadline::CandidacyEnds) => self.end_candidacy(out),
             Observation::FreezeCompleted { .. } => self.ask_for_votes(out),
             Observation::CatchUpCompleted { .. } => self.open(out),
+            Observation::ProbeCompleted { target, .. }
+                if *target == self.ledger.me() && self.ledger.revision >= 4 =>
+            {
+                self.go_on_promoting(out);
+            }
             Observation::PromotionCompleted { term, outcome, .. } => self.announce(*term, outcome, out),
             Observation::GuardReported(GuardReport::Refused { term }) => self.guard_refused(*term, out),
             Observation::OperatorRequested(OperatorRequest::Adopt { member })

@@ -1,6 +1,6 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
-use super::Voter;
+use super::{CastOn, Voter};
 use crate::core::{Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
@@ -65,7 +65,7 @@ impl Voter {
         }
         let waived = |why: &Refusal| match why {
             Refusal::NotRegistered => brings_roster,
-            Refusal::Paused => self.ends_pause(ask.kind),
+            Refusal::Paused => self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
@@ -85,19 +85,23 @@ impl Voter {
     }
 
     /// M3: the operator's word ends a pause whose primary can't end it, if he vouches that nothing is left of that one.
-    /// Before revision 3 it did so alone.
-    fn ends_pause(&self, kind: CandidacyKind) -> bool {
+    /// Before revision 3 it did so alone. So does the paused primary itself, which is back and stands above what was
+    /// opened meanwhile (E9): it is whom the pause protects.
+    fn ends_pause(&self, candidate: MemberId, kind: CandidacyKind) -> bool {
         let alone = self.ledger.revision < 3 || planted(Plant::NamedWhilePaused);
-        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name()
+        let itself = self.ledger.revision >= 4
+            && kind == CandidacyKind::Incumbent
+            && self.ledger.paused.is_some_and(|p| p.primary == candidate);
+        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name() || itself
     }
 
-    /// The reply was lost: the same vote again, unless the promise went to a later holder since, or ended with
+    /// The reply was lost: the same vote again, with the loss that it recorded (E7), unless the promise went to a later holder since, or ended with
     /// its candidacy or tenure (L8), or this member binds itself to nobody by now.
     fn ballot_again(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
         let stops = |why: &Refusal| match why {
             Refusal::LogStalled | Refusal::Quarantined => true,
-            Refusal::Paused => !self.ends_pause(ask.kind),
+            Refusal::Paused => !self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Err(why) = l.ability_but(|why| !stops(why)) {
@@ -106,7 +110,11 @@ impl Voter {
         if l.promise.is_some_and(|p| p.holder == from && p.term == ask.ask.term)
             || planted(Plant::RepeatedVoteTakesPromise)
         {
-            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+            let told_again = l.revision >= 4 && !planted(Plant::RepeatedVoteForgetsLoss);
+            return match self.cast_on.filter(|_| told_again) {
+                Some(CastOn { own, loss_bytes }) => Ballot::Grant { own, loss_bytes },
+                None => Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 },
+            };
         }
         Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from })
     }
