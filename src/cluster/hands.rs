@@ -10,7 +10,7 @@ use super::postgres::Process;
 use super::queue::{Event, Happening};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Lsn, MemberId, Nanos, Term};
+use crate::core::{DEADLINE_AGAIN, Lsn, MemberId, Nanos, Term};
 use crate::events::{
     Actor, FenceOutcome, FollowOutcome, FreezeOutcome, Message, Observation, ProbeFailure, ProbeKind,
     ProbeReport, PromotionOutcome,
@@ -35,9 +35,13 @@ impl World {
         match happening {
             Happening::Heartbeat => self.heartbeat(id),
             Happening::Deadline(deadline, at) => {
-                let armed = self.node(id).daemon.as_ref().is_some_and(|d| d.armed.contains(&(deadline, at)));
-                if armed {
+                let armed =
+                    |w: &Self| w.node(id).daemon.as_ref().is_some_and(|d| d.armed.contains(&(deadline, at)));
+                if armed(self) {
                     self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
+                    if armed(self) {
+                        self.for_daemon(id, DEADLINE_AGAIN, Happening::Deadline(deadline, at));
+                    }
                 }
             }
             Happening::StrayDeadline(deadline) => {

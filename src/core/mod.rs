@@ -29,7 +29,7 @@ pub use roles::{CORE_REVISION, LedgerRole, Role, role, roles};
 pub use shape::Shape;
 pub(crate) use shape::request;
 pub use states::States;
-pub use supervision::{Remedy, RestartBudget, guarded, remedy};
+pub use supervision::{DEADLINE_AGAIN, Remedy, RestartBudget, guarded, remedy};
 pub(crate) use supervision::{freeze_overdue, ordered_at, report_overdue};
 pub use types::*;
 pub use voter::Voter;

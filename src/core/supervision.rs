@@ -18,6 +18,10 @@ const WHY_CHARS_MAX: usize = 200;
 /// report was lost, or the role failed on it.
 const REPORT_MAX: Nanos = Nanos::from_millis(60_000);
 
+/// A deadline that a role still waits for so long after it was told has not been heard: the role failed on it. It is told
+/// again, not at once, for the role may fail on it again.
+pub const DEADLINE_AGAIN: Nanos = Nanos::from_millis(1_000);
+
 /// Returns since when the report of what is ordered now is waited for; earlier revisions wait for ever.
 pub(crate) fn ordered_at(ledger: &Ledger) -> Option<BootNanos> {
     (ledger.revision >= 4).then_some(ledger.now)

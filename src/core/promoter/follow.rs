@@ -3,7 +3,7 @@
 
 use super::{Following, Promoter, decided};
 use crate::core::{BootNanos, Nanos, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue};
-use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport};
+use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport, Verdict};
 
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
 const UNATTACHED_HEARTBEATS: u64 = 2;
@@ -159,7 +159,7 @@ impl Promoter {
             // E2: promised to attach to nobody but a winner of a higher term.
             return;
         }
-        if (there || l.lineage == Some(winner.lineage)) && !frozen {
+        if (there || l.lineage == Some(winner.lineage)) && !frozen && !self.is_detached() {
             return;
         }
         if there {
@@ -240,6 +240,21 @@ impl Promoter {
         let patience = MISSING_HEARTBEATS * self.settings().heartbeat_interval.0;
         self.ledger.misses_winners()
             && self.missing_since.is_none_or(|since| self.now().nanos_since(since) < patience)
+    }
+
+    /// M4: nothing that this log knows of keeps it from streaming, and yet it has not streamed for as long as following
+    /// may take. A freeze may have been forgotten with the end of a log, have taken effect after the order to follow, or
+    /// been the last deed of the process before; or its own upstream is gone (a cascade). Who may have promised more
+    /// than its log holds stays as it is until it is registered anew, and below no term that it knows to be frozen for.
+    fn is_detached(&self) -> bool {
+        let l = &self.ledger;
+        let patience = self.settings().follow_timeout.0;
+        l.revision >= 4
+            && l.verdict == Verdict::Reachable
+            && l.registered()
+            && l.paused.is_none()
+            && l.term_frozen <= l.announced_term()
+            && self.unattached_since.is_some_and(|since| self.now().nanos_since(since) >= patience)
     }
 
     /// While this member stands or promotes, it does not attach to an older primary.

@@ -151,6 +151,10 @@ pub struct Promoter {
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
     accepts_loss: bool,
+    /// A voter whose line of history is not known has more bytes, which nobody can stream: the next candidacy accepts
+    /// their loss, and that only (E7).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    accepts_unknown: bool,
     /// Another candidate yielded to this member: no waiting for its rank.
     preferred: bool,
     /// The reason that was last told for not standing.
@@ -196,6 +200,7 @@ impl Promoter {
             missing_since: None,
             named: false,
             accepts_loss: false,
+            accepts_unknown: false,
             preferred: false,
             withheld: None,
             leaving: false,
@@ -291,6 +296,7 @@ impl Promoter {
         self.missing_since = None;
         self.named = false;
         self.accepts_loss = false;
+        self.accepts_unknown = false;
         self.preferred = false;
         self.withheld = None;
         self.leaving = false;

@@ -4,8 +4,8 @@
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, heard};
 use crate::core::{BootNanos, MemberId, Nanos, Term};
 use crate::events::{
-    CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Message, Observation, OperatorRequest,
-    Refusal, Verdict,
+    CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Lineage, Message, NoElection, Observation,
+    OperatorRequest, Refusal, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -145,10 +145,11 @@ impl Promoter {
                 let pause = WITHHELD_RETRIES * self.settings().retry_interval.0;
                 self.idle_until(self.after(Nanos(pause)));
             }
-            Decision::ElectionAbandoned { .. } => {
+            Decision::ElectionAbandoned { why, .. } => {
                 let at = self.next_retry();
                 self.idle_until(at);
                 self.preferred = false;
+                self.accepts_unknown |= self.ledger.revision >= 4 && meets_unknown_line(why);
             }
             Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. } => {
                 let ends_at = self.after(self.settings().freeze_timeout);
@@ -214,6 +215,7 @@ impl Promoter {
                 }
                 self.named = false;
                 self.accepts_loss = false;
+                self.accepts_unknown = false;
                 self.preferred = false;
                 self.withheld = None;
             }
@@ -235,6 +237,7 @@ impl Promoter {
             Decision::VerdictChanged { to, .. } if !to.is_down() => {
                 self.withheld = None;
                 self.accepts_loss = false;
+                self.accepts_unknown = false;
                 self.named = false;
             }
             _ => {}
@@ -244,4 +247,13 @@ impl Promoter {
     pub(super) fn stands_in(&self, term: Term) -> bool {
         matches!(&self.phase, Phase::Standing { ask, .. } if ask.term == term)
     }
+}
+
+/// Whether a voter refused for bytes of which nobody knows how they got there (E3).
+fn meets_unknown_line(why: &NoElection) -> bool {
+    let NoElection::TooFewVotes { refused, .. } = why else { return false };
+    refused.iter().any(|(_, why)| match why {
+        Refusal::PositionBehind { own, electable } => own.lineage == Lineage::UNKNOWN && !electable,
+        _ => false,
+    })
 }

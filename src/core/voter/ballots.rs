@@ -1,7 +1,7 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
 use super::{CastOn, Voter};
-use crate::core::{Lsn, MemberId, Plant, planted};
+use crate::core::{Freeze, Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
 };
@@ -201,7 +201,7 @@ impl Voter {
                         Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
                         Some(lsn) => match l.frozen_position(ask.ask.term) {
                             Some(own) => self.compare(position, ask.accepts_loss, Some(own)),
-                            None => Self::compare_bytes(position, lsn),
+                            None => self.compare_bytes(position, ask.accepts_loss, lsn, f),
                         },
                     }
                 }
@@ -233,13 +233,21 @@ impl Voter {
     }
 
     /// Without a known line of history the bytes alone are compared: never nothing. But they are of no line that
-    /// the candidate could stream (E3).
-    fn compare_bytes(candidate: Position, lsn: Lsn) -> Ballot {
+    /// the candidate could stream (E3), so nobody could be elected for ever while this vote is needed: a candidate that
+    /// heard of them once accepts their loss (E7). On an older timeline number they are not on the candidate's line, which
+    /// is the newest that is known here, and count for nothing.
+    fn compare_bytes(&self, candidate: Position, accepts_loss: bool, lsn: Lsn, freeze: &Freeze) -> Ballot {
         let own = Position { lineage: Lineage::UNKNOWN, lsn };
-        match lsn > candidate.lsn && !planted(Plant::PositionNotCompared) {
-            true => Ballot::Refuse(Refusal::PositionBehind { own, electable: false }),
-            false => Ballot::Grant { own: Some(own), loss_bytes: 0 },
+        let ahead = lsn > candidate.lsn && !planted(Plant::PositionNotCompared);
+        let knows_the_way_out = self.ledger.revision >= 4;
+        let timeline = freeze.outcome.as_ref().and_then(FreezeOutcome::frozen).and_then(|f| f.timeline);
+        if knows_the_way_out && timeline.is_some_and(|t| t < candidate.lineage.timeline) {
+            return Ballot::Grant { own: None, loss_bytes: 0 };
         }
+        if ahead && !(accepts_loss && knows_the_way_out) {
+            return Ballot::Refuse(Refusal::PositionBehind { own, electable: false });
+        }
+        Ballot::Grant { own: Some(own), loss_bytes: lsn.bytes_since(candidate.lsn) }
     }
 
     fn newest_lineage(&self) -> Option<Lineage> {
