@@ -132,6 +132,27 @@ fn a_postgresql_that_starts_while_its_member_is_frozen_is_frozen_again() {
 }
 
 #[test]
+fn a_freeze_whose_report_is_lost_is_ordered_again_soon() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    b.a_confirms_down();
+    let request = Message::FreezeRequested { term: Term(2), nonce: process(C).nonce, roster_number: 1 };
+    assert!(freezes(&b.hear(C, request)));
+    let streams = Answer { receiver: true, ..answer(true, 5) };
+    let time_out = b.settings.freeze_timeout.0;
+    b.now = b.now.plus_nanos(time_out);
+    b.flushed();
+    assert!(!freezes(&b.probe_own(streams)), "its hand may take so long");
+    b.see(Observation::LogStalled { why: "no space".to_owned() });
+    b.now = b.now.plus_nanos(time_out);
+    b.flushed();
+    assert!(!freezes(&b.probe_own(streams)), "the order waits for the disk");
+    b.see(Observation::LogRecovered);
+    b.flushed();
+    assert!(freezes(&b.probe_own(streams)), "nothing is told any more");
+}
+
+#[test]
 fn a_position_is_on_the_line_that_the_freeze_saw() {
     let report = |known: bool, attached: bool, timeline| {
         let mut b = Member::new(B, false);

@@ -299,6 +299,40 @@ fn a_log_without_a_roster_votes_for_the_one_named_only_while_it_hears_all() {
     assert!(!votes(false));
 }
 
+/// A PostgreSQL that its own daemon has not looked at yet, or that starts, may accept writes in a moment.
+#[test]
+fn the_operator_can_not_name_a_first_primary_before_every_daemon_has_looked() {
+    let state = |alive, in_recovery| PostgresState {
+        alive,
+        in_recovery,
+        sealed: false,
+        streaming: false,
+        system_id: None,
+        timeline: None,
+        received: None,
+        replayed: None,
+    };
+    let said = |told: Option<PostgresState>| {
+        let mut b = Member::new(B, false);
+        b.probe_own(answer(true, 5));
+        b.hear_heartbeat(A, None, 0);
+        let Message::Heartbeat(heard) = heartbeat_of(C, FlushedMark::default()) else { unreachable!() };
+        let heard = Heartbeat { announced: None, roster_number: 0, postgres: told, ..(*heard).clone() };
+        b.hear(C, Message::Heartbeat(Arc::new(heard)));
+        b.see(Observation::OperatorRequested(OperatorRequest::Adopt { member: B }))
+    };
+    let stands = |d: &[Decision]| d.iter().any(|d| matches!(d, Decision::CandidacyOpened { .. }));
+    let refused = Decision::AdoptionRefused { why: Refusal::PostgresUnknown { member: C } };
+    for unknown in [None, Some(state(true, None))] {
+        let said = said(unknown);
+        assert!(said.contains(&refused) && !stands(&said), "{unknown:?}: {said:?}");
+    }
+    for known in [state(false, None), state(true, Some(true))] {
+        let said = said(Some(known));
+        assert!(stands(&said), "{known:?}: {said:?}");
+    }
+}
+
 /// Nobody was announced yet, so no lease bounds the one that writes: naming another would make two.
 #[test]
 fn the_operator_can_not_name_a_standby_beside_a_writer_that_nobody_leads() {

@@ -19,7 +19,7 @@ const STEPS: [&str; 13] = [
     "FreezePromised",
     "VoteGranted",
     "ElectionWon",
-    "PromotionOrdered",
+    "PromotionOrderedOf",
     "PrimaryAnnounced",
     "FollowOrdered",
 ];

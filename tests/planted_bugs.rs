@@ -297,6 +297,7 @@ fn cases() -> Vec<Case> {
             scenario(members, vec![slow(B, 2_500), lag(C, 17_000, 60_000), dark(20_000)])
         }),
         case(Plant::VoteUnflushed, 0, &["S5"], scenario(three(), vec![kill(20_000)])),
+        case(Plant::RepeatedVoteForgetsLoss, 0, &["S6"], kept("081_repeated_vote_without_its_loss")),
         case(
             Plant::VoteForgotten,
             0,
@@ -316,6 +317,9 @@ fn cases() -> Vec<Case> {
         case(Plant::UnknownIsFailure, 1, &["S2", "E3", "L8"], {
             scenario(three(), vec![promotion(PromotionFault::UnknownDoneLater), dark(20_000)])
         }),
+        case(Plant::PromotesWhoeverRuns, 0, &["S2"], kept("071_promoted_in_the_place_of_the_one_before")),
+        case(Plant::UnseenIsGone, 0, &["S2"], kept("072_named_before_anybody_looked")),
+        case(Plant::GivesWayUntold, 86, &["L1"], kept("073_gave_way_without_a_word")),
         case(Plant::PromotesFromLog, 0, &["E11"], {
             let slow = (15_000, Fault::SlowDisk { member: B, flush_ms: 300, for_ms: 5_720 });
             let s = scenario(three(), vec![slow, kill(20_000), daemon(B, 20_720, 100)]);

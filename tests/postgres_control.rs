@@ -4,7 +4,8 @@ mod support_pg;
 
 use pgfo::core::{Nanos, Timeline};
 use pgfo::postgres::{
-    DivergenceHint, FollowTarget, Followed, FreezeProof, Frozen, Outcome, Session, StartupWait,
+    DivergenceHint, FollowTarget, Followed, FreezeProof, Frozen, Outcome, PostmasterStart, ProbeOutcome,
+    Promoted, Promotion, Session, StartupWait,
 };
 use rustix::process::Signal;
 use std::time::Duration;
@@ -13,6 +14,13 @@ use support_pg::{Cluster, as_postgres, bin, deadline, reap};
 fn done<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
     match outcome {
         Outcome::Done(value) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn promoted(outcome: Outcome<Promotion>) -> Promoted {
+    match done(outcome) {
+        Promotion::Promoted(promoted) => promoted,
         other => panic!("{other:?}"),
     }
 }
@@ -92,16 +100,47 @@ async fn freeze_and_promotion_right_after_the_primarys_death_are_fast() {
         session.ensure_open(deadline(5000)).await.unwrap();
         kill(&primary);
         let frozen = frozen(&mut session).await;
-        let promoted = done(session.promote(deadline(20_000)).await);
+        let promoted = promoted(session.promote(None, deadline(20_000)).await);
         println!("round {round}: freeze {} ({:?}), promotion {}", frozen.took, frozen.proof, promoted.took);
         assert_eq!((promoted.timeline, promoted.parent), (Timeline(2), Some(Timeline(1))));
         assert_eq!(promoted.switch_lsn, frozen.receive.max(frozen.replay));
         // Generous bounds: the machine may be busy. The printed figures are the measurement.
         assert!(frozen.took < Nanos::from_millis(1_000) && promoted.took < Nanos::from_millis(3_000));
-        let again = done(session.promote(deadline(5000)).await);
+        let again = self::promoted(session.promote(None, deadline(5000)).await);
         assert!(again.already && again.timeline == Timeline(2));
         assert!(matches!(session.freeze(deadline(1000)).await, Outcome::Failed { .. }));
     }
+}
+
+async fn started(cluster: &Cluster) -> PostmasterStart {
+    let mut prober = pgfo::postgres::Prober::new(cluster.connector(), Duration::MAX);
+    match prober.probe(true, deadline(5000)).await.outcome {
+        ProbeOutcome::Answered(answer) => answer.postmaster_start,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The order was made for a postmaster that is gone when it arrives: whoever runs now was not asked for.
+#[tokio::test]
+async fn a_standby_that_was_started_anew_is_not_promoted_in_the_place_of_the_one_before() {
+    let primary = Cluster::primary();
+    let standby = Cluster::standby_of(&primary);
+    let mut session = standby.session();
+    session.ensure_open(deadline(5000)).await.unwrap();
+    let before = started(&standby).await;
+    standby.stop("fast");
+    standby.start();
+    let now = started(&standby).await;
+    assert_ne!(before, now);
+
+    let refused = done(session.promote(Some(before), deadline(5000)).await);
+    assert_eq!(refused, Promotion::OtherPostmaster { found: now });
+    assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
+    // Nothing of it is left that could take effect later.
+    assert!(!standby.data().join("promote").exists());
+    let done = promoted(session.promote(Some(now), deadline(20_000)).await);
+    assert_eq!((done.timeline, done.already), (Timeline(2), false));
+    assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "f");
 }
 
 #[tokio::test]
@@ -122,7 +161,7 @@ async fn a_standby_follows_after_a_promotion_and_a_diverged_one_is_noticed() {
     assert_eq!(w.set_synchronous_standby_names(names, deadline(5000)).await, Outcome::Done(()));
     assert_eq!(winner.sql("SHOW synchronous_standby_names"), names);
     assert_eq!(w.set_synchronous_standby_names("", deadline(5000)).await, Outcome::Done(()));
-    let promoted = done(w.promote(deadline(20_000)).await);
+    let promoted = promoted(w.promote(None, deadline(20_000)).await);
     println!("checkpoint: {}", done(w.checkpoint(deadline(30_000)).await));
 
     let primary_conninfo = winner.conninfo("").to_libpq_string("it's n2");
@@ -161,7 +200,7 @@ async fn a_hung_server_never_blocks() {
     };
     signal(Signal::STOP);
     let outcome = session.freeze(deadline(300)).await;
-    let unopened = session.promote(deadline(300)).await;
+    let unopened = session.promote(None, deadline(300)).await;
     signal(Signal::CONT);
     assert!(matches!(outcome, Outcome::Unknown { .. }), "{outcome:?}");
     assert!(matches!(unopened, Outcome::Failed { .. }), "{unopened:?}");
@@ -201,7 +240,7 @@ async fn the_documented_grants_are_enough_and_no_superuser_is_needed() {
     done(session.follow(&target, Some(&old), deadline(20_000)).await);
     frozen(&mut session).await;
     done(session.set_synchronous_standby_names("", deadline(5000)).await);
-    done(session.promote(deadline(20_000)).await);
+    promoted(session.promote(None, deadline(20_000)).await);
     done(session.restore_recovery_settings(&old, deadline(5000)).await);
     done(session.checkpoint(deadline(30_000)).await);
     let port = standby.port.to_string();

@@ -1,9 +1,10 @@
 //! The Clock: tells when a heartbeat is due and when a deadline of a role passed. It fires each
-//! (deadline, instant) pair once, never early; what that means is the roles' business.
+//! (deadline, instant) pair once, never early, and again only while a role still waits for it, because it failed on it;
+//! what that means is the roles' business.
 
 use super::prober::{Beat, HeartbeatProber};
 use super::sequencer::Observer;
-use crate::core::Nanos;
+use crate::core::{DEADLINE_AGAIN, Nanos};
 use crate::events::{Deadline, Event, EventLog, Observation};
 use crate::os;
 use actix::Addr;
@@ -34,6 +35,25 @@ impl ClockHandle {
     }
 }
 
+/// What was fired and is waited for all the same: at which instant it passed, and when it is fired again.
+#[derive(Default)]
+struct Fired(BTreeMap<Deadline, (BootNanos, BootNanos)>);
+
+impl Fired {
+    /// Returns what is to be fired next, and when.
+    fn next(&mut self, waits: &[(Deadline, BootNanos)]) -> Option<((Deadline, BootNanos), BootNanos)> {
+        self.0.retain(|deadline, (at, _)| waits.contains(&(*deadline, *at)));
+        let again = |(deadline, at): &(Deadline, BootNanos)| {
+            self.0.get(deadline).filter(|(passed, _)| passed == at).map(|(_, again)| *again)
+        };
+        waits.iter().map(|wait| (*wait, again(wait).unwrap_or(wait.1))).min_by_key(|(_, due)| *due)
+    }
+
+    fn insert(&mut self, (deadline, at): (Deadline, BootNanos), now: BootNanos) {
+        self.0.insert(deadline, (at, now.plus_nanos(DEADLINE_AGAIN.0)));
+    }
+}
+
 /// The hand.
 pub struct Clock {
     waits: watch::Receiver<Vec<(Deadline, BootNanos)>>,
@@ -49,21 +69,19 @@ impl Clock {
 
     /// Fires deadlines for as long as the sequencer lives.
     pub async fn run(mut self, observer: Observer) {
-        let mut fired: BTreeMap<Deadline, BootNanos> = BTreeMap::new();
+        let mut fired = Fired::default();
         loop {
             let waits = self.waits.borrow_and_update().clone();
-            fired.retain(|deadline, at| waits.contains(&(*deadline, *at)));
-            let pending =
-                waits.iter().filter(|(d, at)| fired.get(d) != Some(at)).min_by_key(|(_, at)| *at).copied();
-            let Some((deadline, at)) = pending else {
+            let Some(((deadline, at), due)) = fired.next(&waits) else {
                 if self.waits.changed().await.is_err() {
                     return;
                 }
                 continue;
             };
-            let left = Duration::from_nanos(at.nanos_since(os::boot_now()));
+            let now = os::boot_now();
+            let left = Duration::from_nanos(due.nanos_since(now));
             if left.is_zero() {
-                fired.insert(deadline, at);
+                fired.insert((deadline, at), now);
                 observer.tell(Observation::DeadlinePassed(deadline)).await;
                 continue;
             }
@@ -90,5 +108,32 @@ pub async fn beat(
         observer.tell(Observation::HeartbeatDue { flushed: log.stats().flushed }).await;
         let period = Duration::from_nanos(interval.borrow().0);
         tokio::time::sleep_until(begun + period).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAND: (Deadline, BootNanos) = (Deadline::StandDue, BootNanos(5));
+
+    #[test]
+    fn what_a_role_failed_on_is_fired_again_a_while_later() {
+        let mut fired = Fired::default();
+        assert_eq!(fired.next(&[STAND]), Some((STAND, BootNanos(5))));
+        fired.insert(STAND, BootNanos(7));
+        // Whatever else is waited for comes first.
+        let lease = (Deadline::LeaseEnds, BootNanos(900));
+        assert_eq!(fired.next(&[STAND, lease]), Some((lease, BootNanos(900))));
+        assert_eq!(fired.next(&[STAND]), Some((STAND, BootNanos(7 + DEADLINE_AGAIN.0))));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_fired_once() {
+        let mut fired = Fired::default();
+        fired.insert(STAND, BootNanos(7));
+        assert_eq!(fired.next(&[]), None);
+        let later = (STAND.0, BootNanos(8));
+        assert_eq!(fired.next(&[later]), Some((later, BootNanos(8))), "another instant is another deadline");
     }
 }

@@ -15,8 +15,8 @@ use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::os;
 use crate::peer::PeerHandle;
 use crate::postgres::{
-    CommandEnd, ConnInfo, Followed, Outcome, Postmaster, Prober, Session, Sweep, UpstreamSettings, expand,
-    run_command, sweep,
+    CommandEnd, ConnInfo, Followed, Outcome, Postmaster, PostmasterStart, Prober, Promotion, Session, Sweep,
+    UpstreamSettings, expand, run_command, sweep,
 };
 use slog::{Logger, warn};
 use std::cell::RefCell;
@@ -179,9 +179,15 @@ impl Tools {
 
     // ---- promotion (E8) -------------------------------------------------------------------
 
-    pub(super) async fn promote(&self, term: Term, checked: bool, guard: Option<GuardClient>) {
+    pub(super) async fn promote(
+        &self,
+        term: Term,
+        named: Option<i64>,
+        checked: bool,
+        guard: Option<GuardClient>,
+    ) {
         let mut commands = Vec::new();
-        let outcome = self.promote_now(term, checked, guard.as_ref(), &mut commands).await;
+        let outcome = self.promote_now(term, named, checked, guard.as_ref(), &mut commands).await;
         let restore = matches!(outcome, PromotionOutcome::Promoted { .. });
         self.observer.tell(Observation::PromotionCompleted { term, outcome, commands }).await;
         if restore {
@@ -228,13 +234,14 @@ impl Tools {
     async fn promote_now(
         &self,
         term: Term,
+        named: Option<i64>,
         checked: bool,
         guard: Option<&GuardClient>,
         commands: &mut Vec<CommandRun>,
     ) -> PromotionOutcome {
         if let Some(template) = &self.config.validation_command {
             let deadline = self.until(self.config.validation_timeout);
-            let (run, end) = self.command("validation_command", template, None, deadline).await;
+            let (run, end) = self.command("validation_command", template, None, &[], deadline).await;
             commands.push(run.clone());
             if end != CommandEnd::Exited(0) {
                 return PromotionOutcome::Vetoed { why: ended(&run) };
@@ -246,7 +253,14 @@ impl Tools {
             if checked && let Err(why) = self.still_guarded(term, guard).await {
                 return PromotionOutcome::Failed { why };
             }
-            let (run, end) = self.command("promote_command", template, None, deadline).await;
+            if let Some(asked) = named
+                && let Err(outcome) = self.still_run_by(asked).await
+            {
+                return outcome;
+            }
+            let start = named.map(|start| start.to_string());
+            let start: Vec<_> = start.iter().map(|s| ("PGFO_POSTMASTER_START", s.as_str())).collect();
+            let (run, end) = self.command("promote_command", template, None, &start, deadline).await;
             commands.push(run.clone());
             match end {
                 CommandEnd::Exited(0) => {
@@ -269,8 +283,15 @@ impl Tools {
                 false => PromotionOutcome::Failed { why },
             };
         }
-        match session.promote(deadline).await {
-            Outcome::Done(done) => {
+        match session.promote(named.map(PostmasterStart), deadline).await {
+            Outcome::Done(Promotion::OtherPostmaster { .. }) if by_command => {
+                let why = "after promote_command, another postmaster runs".to_owned();
+                PromotionOutcome::Unknown { why }
+            }
+            Outcome::Done(Promotion::OtherPostmaster { found }) => {
+                PromotionOutcome::Refused { asked: named.unwrap_or_default(), found: found.0 }
+            }
+            Outcome::Done(Promotion::Promoted(done)) => {
                 drop(session);
                 match self.look(deadline).await {
                     ProbeReport::Answered(a) if !a.in_recovery => PromotionOutcome::Promoted {
@@ -284,6 +305,18 @@ impl Tools {
             }
             Outcome::Failed { why } => PromotionOutcome::Failed { why },
             Outcome::Unknown { why } => PromotionOutcome::Unknown { why },
+        }
+    }
+
+    /// A command promotes whatever runs, so the daemon looks directly before that it is the postmaster that was
+    /// asked for.
+    async fn still_run_by(&self, asked: i64) -> Result<(), PromotionOutcome> {
+        match self.look(self.until(LOOK_TIMEOUT)).await {
+            ProbeReport::Answered(a) if a.postmaster_started == asked => Ok(()),
+            ProbeReport::Answered(a) => Err(PromotionOutcome::Refused { asked, found: a.postmaster_started }),
+            other => {
+                Err(PromotionOutcome::Failed { why: format!("not seen before promote_command: {other:?}") })
+            }
         }
     }
 
@@ -324,7 +357,7 @@ impl Tools {
         let deadline = self.until(self.config.follow_timeout);
         let timeline = self.watch.winner().filter(|w| w.primary == primary).map(|w| w.lineage.timeline);
         if let Some(template) = &self.config.follow_command {
-            let (run, end) = self.command("follow_command", template, Some(primary), deadline).await;
+            let (run, end) = self.command("follow_command", template, Some(primary), &[], deadline).await;
             commands.push(run.clone());
             return match end {
                 CommandEnd::Exited(0) => {
@@ -469,6 +502,7 @@ impl Tools {
         name: &str,
         template: &str,
         upstream: Option<MemberId>,
+        more: &[(&str, &str)],
         deadline: Instant,
     ) -> (CommandRun, CommandEnd) {
         let about = upstream.and_then(|m| self.config.upstreams.get(&m));
@@ -503,8 +537,9 @@ impl Tools {
                 return (run, CommandEnd::NotStarted(0));
             }
         };
-        let report =
-            run_command(&line, &[("PGFO_MEMBER", &self.config.name), ("PGDATA", &data)], deadline).await;
+        let mut environment = vec![("PGFO_MEMBER", self.config.name.as_str()), ("PGDATA", data.as_str())];
+        environment.extend_from_slice(more);
+        let report = run_command(&line, &environment, deadline).await;
         let (exit_code, signal, timed_out) = match report.end {
             CommandEnd::Exited(code) => (Some(code), None, false),
             CommandEnd::Signalled(signal) => (None, Some(signal), false),

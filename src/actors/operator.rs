@@ -369,10 +369,10 @@ impl Handler<Perform> for PostgresOperator {
                 self.tools.watch.turn_to(winner);
             }
             Effect::Freeze { term } => self.begin(async move { tools.freeze(term).await }),
-            Effect::Promote { term } => {
+            Effect::Promote { term, postmaster_started } => {
                 let guard = self.guard.clone().filter(|_| self.tools.config.guarded);
                 let checked = self.tools.config.guarded;
-                self.begin(async move { tools.promote(term, checked, guard).await });
+                self.begin(async move { tools.promote(term, postmaster_started, checked, guard).await });
                 self.promoting = Some(term);
             }
             Effect::Follow { term, primary } => self.begin(async move { tools.follow(term, primary).await }),

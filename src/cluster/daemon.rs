@@ -468,7 +468,9 @@ impl World {
                     self.for_daemon(id, Nanos(200_000), told);
                 }
             }
-            Effect::Promote { term } => self.promote(id, term),
+            Effect::Promote { term, postmaster_started } => {
+                self.promote(id, term, postmaster_started);
+            }
             Effect::Follow { term, primary } => self.follow(id, term, primary),
             Effect::CatchUp { term, from, until } => self.catch_up(id, term, from, until),
             Effect::Stop => self.for_daemon(id, Nanos(1_000_000), Happening::DaemonStops),

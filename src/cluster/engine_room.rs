@@ -8,8 +8,8 @@ use super::postgres::{Fit, Postgres, Process, Receiver};
 use super::queue::{Event, Happening, Run};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Lsn, MemberId, Nanos, Plant, Term, planted};
-use crate::events::{FenceOutcome, GuardReport, PromotionOutcome};
+use crate::core::{Ledger, Lsn, MemberId, Nanos, Plant, Term, planted};
+use crate::events::{FenceOutcome, Fencing, GuardReport, PromotionOutcome};
 use pgfo_replay::BootNanos;
 
 impl World {
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// L9: what `pgfo guard` decides before PostgreSQL starts.
+    /// L9: what `pgfo guard` decides before PostgreSQL starts. Who can't ask the daemon seals.
     pub(super) fn start_postgres(&mut self, id: MemberId) {
         let now = self.now();
         let run = self.fresh();
@@ -153,6 +153,9 @@ impl World {
         let reserve = node.settings.fence_reserve.0;
         let leased = node.guard.armed().is_some_and(|(_, until)| until.0.saturating_sub(reserve) > boot.0);
         let (marked, fencing, powered) = (node.guard.marked, node.guard.fencing, node.powered);
+        let answers = now >= node.daemon_frozen_until();
+        let unled = answers && node.ledger().is_some_and(Ledger::nobody_knows_a_primary);
+        let may = node.settings.fencing == Fencing::Off || if marked { leased } else { unled };
         let Some(p) = node.postgres.as_mut() else { return };
         if !powered || p.lives() {
             return;
@@ -162,7 +165,7 @@ impl World {
             node.start_queued = true;
             return self.queue.at(at, Event::StartPostgres(id));
         }
-        if !p.signal && marked && !leased && !planted(Plant::StartsUnsealed) {
+        if !p.signal && !may && !planted(Plant::StartsUnsealed) {
             p.signal = true;
         }
         p.process = Process::Starting;

@@ -8,7 +8,7 @@ use super::postgres::{Postgres, Process};
 use super::queue::{Event, Happening};
 use super::time::{HostClock, SimNanos};
 use super::world::World;
-use crate::core::{BootId, Incarnation, MemberId, Nanos};
+use crate::core::{BootId, Incarnation, MemberId, Nanos, Quorum};
 use crate::events::{Actor, LogFound, Observation, OperatorRequest};
 use pgfo_replay::Seq;
 
@@ -380,6 +380,13 @@ impl World {
         }
     }
 
+    /// One at a time: a new log grants nothing for a while (M1), and until then the primary's lease needs the others'.
+    fn can_spare(&self, id: MemberId) -> bool {
+        let others = self.nodes.iter().filter(|n| n.id != id && n.settings.votes(n.id));
+        let grant = others.filter_map(|n| n.ledger()).filter(|l| l.registered() && l.silence_left().0 == 0);
+        !self.node(id).settings.votes(id) || grant.count() >= Quorum::of(&self.node(id).settings).blocking()
+    }
+
     /// The operator makes a fresh base backup of the primary, and a fresh log with it.
     pub(super) fn rebuild(&mut self, id: MemberId) {
         let run = self.fresh();
@@ -393,7 +400,7 @@ impl World {
                 n.postgres.as_ref().is_some_and(|p| !p.held && p.in_recovery && p.upstream == Some(id))
             });
         let leads = self.writers().contains(&id) || self.node(id).guard.armed().is_some();
-        let source = source.filter(|s| {
+        let source = source.filter(|_| self.can_spare(id)).filter(|s| {
             // Only from one that the cluster announced, so that no operator copies a stray.
             let term = self.node(*s).ledger().map(crate::core::Ledger::announced_term);
             self.node(*s).ledger().is_some_and(|l| l.primary() == Some(*s) && l.lease_stands())

@@ -10,7 +10,7 @@ use super::postgres::Process;
 use super::queue::{Event, Happening};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Lsn, MemberId, Nanos, Term};
+use crate::core::{DEADLINE_AGAIN, Lsn, MemberId, Nanos, Term};
 use crate::events::{
     Actor, FenceOutcome, FollowOutcome, FreezeOutcome, Message, Observation, ProbeFailure, ProbeKind,
     ProbeReport, PromotionOutcome,
@@ -35,9 +35,13 @@ impl World {
         match happening {
             Happening::Heartbeat => self.heartbeat(id),
             Happening::Deadline(deadline, at) => {
-                let armed = self.node(id).daemon.as_ref().is_some_and(|d| d.armed.contains(&(deadline, at)));
-                if armed {
+                let armed =
+                    |w: &Self| w.node(id).daemon.as_ref().is_some_and(|d| d.armed.contains(&(deadline, at)));
+                if armed(self) {
                     self.observe(id, Actor::Clock, Observation::DeadlinePassed(deadline));
+                    if armed(self) {
+                        self.for_daemon(id, DEADLINE_AGAIN, Happening::Deadline(deadline, at));
+                    }
                 }
             }
             Happening::StrayDeadline(deadline) => {
@@ -293,7 +297,7 @@ impl World {
         }
     }
 
-    pub(super) fn promote(&mut self, id: MemberId, term: Term) {
+    pub(super) fn promote(&mut self, id: MemberId, term: Term, named: Option<i64>) {
         let now = self.now();
         self.fact(Fact::PromotionSent { member: id, term });
         let takes = self.takes_us(id, 20_000, 250_000);
@@ -307,6 +311,10 @@ impl World {
         let unknown = || PromotionOutcome::Unknown { why: "no answer in time".to_owned() };
         let ended = |outcome| Happening::PromotionEnded { term, outcome: Box::new(outcome) };
         let promoted = Event::PostgresPromoted(id, p.run);
+        if let Some(asked) = named.filter(|asked| p.lives() && *asked != p.started) {
+            let outcome = PromotionOutcome::Refused { asked, found: p.started };
+            return self.for_daemon(id, takes, ended(outcome));
+        }
         match fault {
             Some(PromotionFault::Vetoed) => {
                 let outcome = PromotionOutcome::Vetoed { why: "validation said no".to_owned() };

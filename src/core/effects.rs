@@ -53,6 +53,9 @@ pub enum Effect {
     Promote {
         /// The term.
         term: Term,
+        /// When the postmaster started that is meant, microseconds since 1970; another one is not promoted.
+        /// `None`: whichever runs, as decided before core revision 4.
+        postmaster_started: Option<i64>,
     },
     /// Follow the winner.
     Follow {
@@ -123,6 +126,7 @@ pub fn urgency(event: &Event) -> Urgency {
         | Decision::LeaseReleased { .. }
         | Decision::ElectionWon { .. }
         | Decision::PromotionOrdered { .. }
+        | Decision::PromotionOrderedOf { .. }
         | Decision::PrimaryAnnounced(_)
         | Decision::AnnouncementAdopted(_)
         | Decision::FollowOrdered { .. }
@@ -233,7 +237,13 @@ pub fn effects(record: &Record, settings: &Settings, process_nonce: u64, out: &m
         Decision::CandidacyClosed { term, nonce } => {
             everybody(Message::CandidacyEnded { term: *term, nonce: *nonce }, out);
         }
-        Decision::PromotionOrdered { term } => out.push(Effect::Promote { term: *term }),
+        Decision::PromotionOrdered { term } => {
+            out.push(Effect::Promote { term: *term, postmaster_started: None });
+        }
+        Decision::PromotionOrderedOf { term, postmaster_started } => {
+            let named = Some(*postmaster_started).filter(|_| !planted(Plant::PromotesWhoeverRuns));
+            out.push(Effect::Promote { term: *term, postmaster_started: named });
+        }
         Decision::PrimaryAnnounced(a) => {
             out.push(Effect::WatchPrimary(*a));
             everybody(Message::PrimaryAnnounced(*a), out);

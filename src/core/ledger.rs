@@ -12,7 +12,7 @@ mod standing;
 use crate::core::{BootNanos, Lsn, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
     Announcement, Answer, Fencing, FlushedMark, FreezeOutcome, Heartbeat, LeaseAsk, Lineage, PauseId,
-    PostgresState, ProbeReport, ProcessIdentity, Roster, Settings, Verdict,
+    PostgresState, ProbeReport, ProcessIdentity, Refusal, Roster, Settings, Verdict,
 };
 use pgfo_replay::Seq;
 use serde::{Deserialize, Serialize};
@@ -329,15 +329,32 @@ impl Ledger {
         }
     }
 
-    /// Returns whether another PostgreSQL than that of `but` is known to accept writes though nobody was ever
-    /// announced: no lease bounds it, and no verdict is about it (E10).
-    #[must_use]
-    pub fn knows_unled_writer_but(&self, but: MemberId) -> bool {
-        let writes = |m: MemberId| match m == self.me() {
-            true => self.is_writable(),
-            false => self.heartbeat(m).and_then(|h| h.postgres).is_some_and(|p| p.in_recovery == Some(false)),
+    /// Whether no other PostgreSQL than that of `but` accepts writes though nobody was ever announced: no lease
+    /// bounds it, and no verdict is about it (E10). Each is known by the daemon beside it, or not known.
+    ///
+    /// # Errors
+    /// That one is seen to accept writes, or may for all that is known.
+    pub fn no_unled_writer_but(&self, but: MemberId) -> Result<(), Refusal> {
+        if self.announced().is_some() {
+            return Ok(());
+        }
+        let told = |m: MemberId| match m == self.me() {
+            true => self.postgres_state(),
+            false => self.heartbeat(m).and_then(|h| h.postgres),
         };
-        self.announced().is_none() && self.settings.ids().any(|m| m != but && writes(m))
+        let mut others = self.settings.ids().filter(|m| *m != but && !self.settings.is_witness(*m));
+        if others.clone().any(|m| told(m).is_some_and(|p| p.in_recovery == Some(false))) {
+            return Err(Refusal::SeesPrimary(Verdict::Reachable));
+        }
+        // D3: "not looked at yet" and "starting up" are not "gone".
+        let unknown = |m: &MemberId| told(*m).is_none_or(|p| p.alive && p.in_recovery.is_none());
+        match others.find(|m| self.revision >= 4 && !planted(Plant::UnseenIsGone) && unknown(m)) {
+            Some(member) if member != self.me() && self.heartbeat(member).is_none() => {
+                Err(Refusal::MemberUnheard { member })
+            }
+            Some(member) => Err(Refusal::PostgresUnknown { member }),
+            None => Ok(()),
+        }
     }
 
     /// Returns a peer's heartbeat, if it is connected and was heard lately.
@@ -378,13 +395,18 @@ impl Ledger {
             && matches!(self.local.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)))
     }
 
-    /// Returns the local PostgreSQL as heartbeats tell it.
+    /// Returns the local PostgreSQL as heartbeats tell it: nothing, as long as nothing is known of it. One that is
+    /// known not to run is told as such.
     #[must_use]
     pub fn postgres_state(&self) -> Option<PostgresState> {
         if !self.settings.has_postgres() {
             return None;
         }
         let answer = self.answer();
+        let known = answer.is_some() || self.vouches() || self.local.runs == Some(false);
+        if !known && self.revision >= 4 && !planted(Plant::UnseenIsGone) {
+            return None;
+        }
         Some(PostgresState {
             alive: self.vouches(),
             in_recovery: answer.map(|a| a.in_recovery),

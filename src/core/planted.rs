@@ -62,6 +62,7 @@ plants! {
     StartsUnsealed, "L9", "A former primary starts writable without a lease.";
     TenureOutlivesRelease, "L8", "A member that released its lease goes on asking for that term, and is granted it.";
     ReleaseClearsAny, "L8", "A release clears a promise of a later term or number.";
+    GivesWayUntold, "L8", "A candidacy that gives way to another's ends without a word to its voters.";
     ReleasedThoughWritable, "L8", "A tenure is released without a fence when PostgreSQL is not known to be a standby.";
     VotesWhileSeeing, "E1", "A voter that sees the primary votes for another.";
     PreVotePositionCounts, "E1", "The position from before the freeze counts.";
@@ -77,13 +78,16 @@ plants! {
     VotesInOldTerm, "E6", "A voter accepts a term below its last vote.";
     VotesAgainstPromise, "E6", "A voter votes though its promise to another stands.";
     PositionNotCompared, "E6", "A voter votes for a candidate that is behind it.";
+    RepeatedVoteForgetsLoss, "E7", "A vote that is repeated no longer tells the loss that it was cast on.";
     VoteUnflushed, "E6", "A vote leaves before it is flushed.";
     VoteForgotten, "E6", "A restarted voter has forgotten its vote.";
     CandidacyOutlivesProcess, "E6", "A candidacy goes on in another process than the one that opened it.";
     QuorumOfVisible, "E6", "The quorum is counted of the visible members.";
     SeatLeftOut, "E6", "The primary's seat is left out of the quorum.";
     UnknownIsFailure, "E8", "A promotion with an unknown outcome is taken for one that did not happen.";
+    PromotesWhoeverRuns, "E8", "The order to promote goes to whichever postmaster runs when it arrives.";
     NoIncumbent, "E9", "A lease holder that learns of a higher voted term does not stand above it.";
+    UnseenIsGone, "E10", "A PostgreSQL that its daemon has not looked at yet counts as one that does not run.";
     PromotesFromLog, "E11", "A restarted winner promotes by its log, without fresh grants.";
     ForgetfulVotes, "M1", "A member whose log was lost votes and grants at once.";
     VotesWhilePaused, "M3", "A paused voter votes.";

@@ -18,6 +18,10 @@ const WHY_CHARS_MAX: usize = 200;
 /// report was lost, or the role failed on it.
 const REPORT_MAX: Nanos = Nanos::from_millis(60_000);
 
+/// A deadline that a role still waits for so long after it was told has not been heard: the role failed on it. It is told
+/// again, not at once, for the role may fail on it again.
+pub const DEADLINE_AGAIN: Nanos = Nanos::from_millis(1_000);
+
 /// Returns since when the report of what is ordered now is waited for; earlier revisions wait for ever.
 pub(crate) fn ordered_at(ledger: &Ledger) -> Option<BootNanos> {
     (ledger.revision >= 4).then_some(ledger.now)
@@ -77,6 +81,14 @@ pub fn remedy(batch: &[Record], role: Actor, failed_on: Seq) -> Remedy<'_> {
     let failures = batch.iter().filter(|r| r.event.failed_actor() == Some(role.number()));
     let failed = failures.filter_map(|r| r.cause).chain([failed_on]).collect();
     Remedy::Rebuild { records: batch.get(..upto).unwrap_or(batch), failed }
+}
+
+/// Returns whether the report of a freeze that was ordered at `since` is given up: the hand tells within its
+/// time-out whether it was observed, and a PostgreSQL that was started, or went on, meanwhile streams as it was set
+/// up (E2). An order that waits for a disk that stands still was not performed yet.
+pub(crate) fn freeze_overdue(ledger: &Ledger, since: Option<BootNanos>) -> bool {
+    let patience = ledger.settings.freeze_timeout.0.saturating_mul(2);
+    !ledger.log_stalled && since.is_some_and(|since| ledger.now.nanos_since(since) >= patience)
 }
 
 /// Does something that may fail in a role. The role must not be used after it failed, only be rebuilt.

@@ -6,7 +6,7 @@ mod pauses;
 mod projection;
 
 use crate::core::{
-    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, ordered_at, planted, report_overdue,
+    BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue,
 };
 use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
@@ -43,6 +43,16 @@ pub struct Voter {
     /// Whether the guard holds a deadline that this process gave it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     guard_armed: bool,
+    /// What the highest vote was cast on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cast_on: Option<CastOn>,
+}
+
+/// What a vote was cast on: a repetition of it says the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct CastOn {
+    own: Option<Position>,
+    loss_bytes: u64,
 }
 
 /// A request to freeze.
@@ -70,6 +80,7 @@ impl Voter {
             catching_up: false,
             renewal_owed: false,
             guard_armed: false,
+            cast_on: None,
         }
     }
 
@@ -445,14 +456,19 @@ impl LedgerRole for Voter {
                 self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
-            Event::Decided(Decision::FollowOrdered { .. } | Decision::PromotionOrdered { .. }) => {
+            Event::Decided(
+                Decision::FollowOrdered { .. }
+                | Decision::PromotionOrdered { .. }
+                | Decision::PromotionOrderedOf { .. },
+            ) => {
                 self.freezing = false;
                 self.catching_up = false;
             }
             Event::Observed(Observation::HeartbeatDue { .. }) => {
                 self.flush_unknown = false;
+                // Any report may be lost: it is ordered and observed again.
+                self.freezing &= !freeze_overdue(&self.ledger, self.ordered_at);
                 if report_overdue(&self.ledger, self.ordered_at) {
-                    // Any report may be lost: it is ordered and observed again.
                     self.ordered_at = None;
                     self.freezing = false;
                     self.catching_up = false;
@@ -494,9 +510,11 @@ impl LedgerRole for Voter {
             Event::Decided(Decision::VoteRequested(ask)) => {
                 self.pending = Some((self.ledger.me(), (**ask).clone()));
             }
-            Event::Decided(Decision::VoteGranted { .. } | Decision::VoteRefused { .. }) => {
-                self.pending = None
+            Event::Decided(Decision::VoteGranted { own, loss_bytes, .. }) => {
+                self.pending = None;
+                self.cast_on = Some(CastOn { own: *own, loss_bytes: *loss_bytes });
             }
+            Event::Decided(Decision::VoteRefused { .. }) => self.pending = None,
             _ => {}
         }
     }

@@ -439,4 +439,12 @@ pub enum Decision {
     },
     /// Ask for all winners so far: the first of them is not known here (E3).
     HistoryRequested,
+    /// The local standby is to be promoted, if it is still run by the postmaster that this member knows: whoever
+    /// takes its place was not asked for (E8).
+    PromotionOrderedOf {
+        /// The term that was won.
+        term: Term,
+        /// When that postmaster started, microseconds since 1970; 0: none was seen.
+        postmaster_started: i64,
+    },
 }

@@ -297,6 +297,12 @@ pub enum Refusal {
         /// The first of them.
         member: MemberId,
     },
+    /// Nobody was ever announced, and the daemon beside a PostgreSQL does not know yet whether it accepts
+    /// writes (E10).
+    PostgresUnknown {
+        /// The first of them.
+        member: MemberId,
+    },
 }
 
 /// What a member may say of its own ability to vote.
@@ -450,6 +456,13 @@ pub enum PromotionOutcome {
     Vetoed {
         /// What it said.
         why: String,
+    },
+    /// It was refused, and nothing was done: another postmaster runs than the one that was asked for (E8).
+    Refused {
+        /// When the one that was asked for started, microseconds since 1970; 0: none was known.
+        asked: i64,
+        /// When the one that was found started.
+        found: i64,
     },
 }
 

@@ -24,7 +24,7 @@ pub struct Heartbeat {
     pub flushed: FlushedMark,
     /// How far it has heard each member's log to be flushed, in membership order.
     pub heard_flushed: Vec<FlushedMark>,
-    /// Its PostgreSQL, if it has one.
+    /// Its PostgreSQL, if it has one and its daemon knows something of it.
     pub postgres: Option<PostgresState>,
     /// Whether it could be promoted.
     pub electable: Result<(), Unelectable>,
@@ -45,7 +45,7 @@ pub struct Heartbeat {
 pub struct PostgresState {
     /// Whether its postmaster lives and answers, or shows a sign of life: the daemon vouches (D2).
     pub alive: bool,
-    /// Whether it is in recovery; `None`: not known.
+    /// Whether it is in recovery; `None`: not known while it is alive, else it does not run.
     pub in_recovery: Option<bool>,
     /// Whether `standby.signal` was left by a fence.
     pub sealed: bool,

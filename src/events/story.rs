@@ -220,6 +220,7 @@ fn decided_term(decision: &Decision) -> Option<Term> {
         | Decision::CatchUpOrdered { term, .. }
         | Decision::ElectionWon { term, .. }
         | Decision::PromotionOrdered { term }
+        | Decision::PromotionOrderedOf { term, .. }
         | Decision::FollowOrdered { term, .. }
         | Decision::FollowRefused { term, .. } => Some(*term),
         Decision::FenceOrdered { term, .. } => (term.0 > 0).then_some(*term),

@@ -34,7 +34,7 @@ pub use outcome::Outcome;
 pub use pg_ctl::{PgCtl, PgCtlCommands, StopMode};
 pub use probe::{Probe, Prober};
 pub use process::{LiveProcess, Postmaster, PostmasterError, ProcessState, ScanError, postmaster_pid, scan};
-pub use promote::Promoted;
+pub use promote::{Promoted, Promotion};
 pub use session::Session;
 pub use settings::{Setting, UpstreamSettings};
 pub use sweep::{EMPTY_SCANS_MIN, Sweep, confirm_gone, sweep};

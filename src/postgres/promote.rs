@@ -1,5 +1,6 @@
 //! The promotion of the local standby (E8). It must never report a primary that it did not see out of recovery.
 
+use super::answer::PostmasterStart;
 use super::outcome::{Outcome, Stop};
 use super::session::{LOOK_INTERVAL, Session, broken, pause, since};
 use super::sql;
@@ -12,7 +13,11 @@ use tokio::time::Instant;
 /// after the primary's death can otherwise sleep for `wal_retrieve_retry_interval`.
 const WAKE_INTERVAL: Duration = Duration::from_millis(50);
 const IN_RECOVERY: &str = "SELECT pg_is_in_recovery()";
-const PROMOTE: &str = "SELECT pg_promote(false)"; // Not `true`: it would look only every 100 ms.
+/// The backend that signals its postmaster says which one that is: in between, another can't take its place.
+/// Not `pg_promote(true)`: it would look only every 100 ms.
+const PROMOTE: &str = "SELECT p.started, CASE WHEN $1::bigint IS NULL OR $1::bigint = p.started \
+ THEN pg_promote(false) END \
+ FROM (SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started) p";
 const WAL_FILE: &str = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())";
 /// What a promotion runs; a session prepares it ahead.
 pub(super) const STATEMENTS: [&str; 3] = [IN_RECOVERY, PROMOTE, WAL_FILE];
@@ -34,20 +39,44 @@ pub struct Promoted {
     pub took: Nanos,
 }
 
+/// What became of the order to promote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// It is out of recovery.
+    Promoted(Promoted),
+    /// Refused, and nothing was done: it is in recovery, but run by another postmaster than the one that was named.
+    OtherPostmaster {
+        /// The one that runs.
+        found: PostmasterStart,
+    },
+}
+
 impl Session {
     /// Promotes the local standby, and waits until it is out of recovery. Promoting twice is the same as once.
-    pub async fn promote(&mut self, deadline: Instant) -> Outcome<Promoted> {
-        self.promote_and_look(deadline).await.into()
+    /// Only the postmaster that is `named` is promoted; `None`: whichever runs.
+    pub async fn promote(&mut self, named: Option<PostmasterStart>, deadline: Instant) -> Outcome<Promotion> {
+        self.promote_and_look(named, deadline).await.into()
     }
 
-    async fn promote_and_look(&mut self, deadline: Instant) -> Result<Promoted, Stop> {
+    async fn promote_and_look(
+        &mut self,
+        named: Option<PostmasterStart>,
+        deadline: Instant,
+    ) -> Result<Promotion, Stop> {
         let started = Instant::now();
         self.open(deadline).await?;
         let already = !self.in_recovery(deadline).await?;
         if !already {
-            let row = self.row(PROMOTE, &[], deadline).await?;
-            if !row.try_get::<_, bool>(0).map_err(|e| broken(&e))? {
-                return Err(Stop::Failed("pg_promote() could not signal the postmaster".to_owned()));
+            let row = self.row(PROMOTE, &[&named.map(|start| start.0)], deadline).await?;
+            match row.try_get::<_, Option<bool>>(1).map_err(|e| broken(&e))? {
+                Some(true) => {}
+                Some(false) => {
+                    return Err(Stop::Failed("pg_promote() could not signal the postmaster".to_owned()));
+                }
+                None => {
+                    let found = PostmasterStart(row.try_get(0).map_err(|e| broken(&e))?);
+                    return Ok(Promotion::OtherPostmaster { found });
+                }
             }
             self.await_promotion(deadline).await?;
         }
@@ -58,7 +87,7 @@ impl Session {
         let timeline = timeline.ok_or_else(|| Stop::Unknown(format!("WAL file without timeline: {file}")))?;
         let fork = read_fork(self.data_dir(), timeline);
         let (parent, switch_lsn) = fork.map_or((None, None), |(parent, lsn)| (Some(parent), Some(lsn)));
-        Ok(Promoted { timeline, switch_lsn, parent, already, took })
+        Ok(Promotion::Promoted(Promoted { timeline, switch_lsn, parent, already, took }))
     }
 
     async fn await_promotion(&mut self, deadline: Instant) -> Result<(), Stop> {

@@ -318,7 +318,7 @@ impl Cluster {
     /// Answers the promotion that was ordered.
     pub fn promote(&mut self, outcome: PromotionOutcome) -> MemberId {
         let ordered = self.todo.iter().rev().find_map(|(member, effect)| match effect {
-            Effect::Promote { term } => Some((*member, *term)),
+            Effect::Promote { term, .. } => Some((*member, *term)),
             _ => None,
         });
         let (member, term) = ordered.expect("a promotion was ordered");

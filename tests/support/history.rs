@@ -44,7 +44,9 @@ pub(crate) fn check(cluster: &Cluster, forgetful: Option<&str>) {
                 }
                 // A daemon that was started anew goes on with fresh grants of that term.
                 Event::Observed(Observation::ProcessStarted(_)) => promotions.clear(),
-                Event::Decided(Decision::PromotionOrdered { term }) => {
+                Event::Decided(
+                    Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. },
+                ) => {
                     assert!(promotions.insert(term.0), "{} promoted twice in term {term}", node.name());
                 }
                 Event::Observed(Observation::MessageReceived {

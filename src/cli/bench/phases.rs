@@ -61,7 +61,9 @@ const MILESTONES: &[Milestone] = &[
     at("guard armed", Side::New, |e| {
         matches!(e, Event::Observed(Observation::GuardReported(GuardReport::Armed { .. })))
     }),
-    at("promotion ordered", Side::New, |e| matches!(e, Event::Decided(Decision::PromotionOrdered { .. }))),
+    at("promotion ordered", Side::New, |e| {
+        matches!(e, Event::Decided(Decision::PromotionOrdered { .. } | Decision::PromotionOrderedOf { .. }))
+    }),
     at("promoted", Side::New, |e| matches!(e, Event::Observed(Observation::PromotionCompleted { .. }))),
     at("announced", Side::New, |e| matches!(e, Event::Decided(Decision::PrimaryAnnounced(_)))),
 ];

@@ -102,13 +102,9 @@ async fn ledger(sequencer: &Addr<Sequencer>) -> Result<Ledger, ControlError> {
 
 /// L9: a former primary runs unsealed only with a standing lease of this boot.
 fn may_start(ledger: &Ledger) -> serde_json::Value {
-    let no_history = ledger.announced().is_none() && ledger.tenure.is_none() && !ledger.forgetful;
-    // An empty log may be a lost one: that there is no primary yet is believed if all others say so.
-    let all_agree =
-        ledger.settings.others().all(|m| ledger.heartbeat(m).is_some_and(|h| h.announced.is_none()));
-    let (allowed, why) = if no_history && all_agree {
+    let (allowed, why) = if ledger.nobody_knows_a_primary() {
         (true, "all members agree that there is no primary of any term yet".to_owned())
-    } else if no_history {
+    } else if ledger.knows_no_primary() {
         (false, "this member knows of no primary, but not all others can be asked".to_owned())
     } else if ledger.lease_stands() {
         (true, "this member holds a standing lease".to_owned())
@@ -150,6 +146,14 @@ async fn adopt(
     }
     if let Some(why) = unremembered(member, ledger) {
         return Err(why);
+    }
+    if let Err(Refusal::PostgresUnknown { member }) = ledger.no_unled_writer_but(member) {
+        let unseen = ledger.settings.name(member);
+        return Err(ControlError::new(
+            "postgres-unknown",
+            format!("it is not known yet whether the PostgreSQL of {unseen} accepts writes"),
+            format!("wait until the daemon of {unseen} can tell (`pgfo status`), or stop that PostgreSQL"),
+        ));
     }
     let asked =
         if vouched { OperatorRequest::AdoptVouched { member } } else { OperatorRequest::Adopt { member } };

@@ -173,7 +173,9 @@ fn decided(decision: &Decision) -> Option<(What, Option<Term>)> {
         Decision::ElectionWon { term, loss_bytes_max, .. } => {
             (What::Won { loss_bytes_max: *loss_bytes_max }, Some(*term))
         }
-        Decision::PromotionOrdered { term } => (What::PromotionOrdered, Some(*term)),
+        Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
+            (What::PromotionOrdered, Some(*term))
+        }
         Decision::PrimaryAnnounced(a) => (What::Announced, Some(a.term)),
         Decision::AnnouncementAdopted(a) => (What::Learned, Some(a.term)),
         Decision::FollowOrdered { term, .. } => (What::FollowOrdered, Some(*term)),

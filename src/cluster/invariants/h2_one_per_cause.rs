@@ -1,19 +1,20 @@
 //! H2: one failover per cause.
 //!
-//! A fault that lasts may cause another one every ten seconds, or every two leases where they are shorter: each
-//! tenure can end by the same lost renewals.
+//! A fault that lasts may cause another one every ten seconds, or as often as a tenure can end by the same lost
+//! renewals, where that is shorter: its guard fences a lease, less the reserve, after the last that was granted.
 
 use super::{Fact, Hearing, Invariant, World};
 use crate::cluster::fact::replaces;
-use crate::events::Decision;
+use crate::events::{Decision, Settings};
 
 /// A fault of this length may cause another failover.
 const LASTS_MS: u64 = 10_000;
 
 /// A fault that lasts may cause another failover every so many milliseconds.
 pub(super) fn cause_every_ms(world: &World) -> u64 {
-    let lease_ms = world.nodes.iter().map(|n| n.settings.lease_duration.0 / 1_000_000).min();
-    LASTS_MS.min(2 * lease_ms.unwrap_or(LASTS_MS)).max(1)
+    let tenure = |s: &Settings| s.lease_duration.0.saturating_sub(s.fence_reserve.0) / 1_000_000;
+    let shortest_ms = world.nodes.iter().map(|n| tenure(&n.settings)).min();
+    LASTS_MS.min(shortest_ms.unwrap_or(LASTS_MS)).max(1)
 }
 
 /// The invariant.

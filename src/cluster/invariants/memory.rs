@@ -1,10 +1,10 @@
-//! Whose log still holds a roster. Once nobody's does, nothing is left in the cluster that could tell of a former term:
+//! Whose log still holds a roster or, before the first one, a vote. Once nobody's does, nothing is left in the cluster that could tell of a former term:
 //! not a log, nor a peer that could be asked. It is a new one, whose terms begin again, and what its members said before
 //! binds nobody (S8).
 
 use super::{Fact, World};
 use crate::core::MemberId;
-use crate::events::Decision;
+use crate::events::{Decision, Event, Record};
 use std::collections::BTreeSet;
 
 /// Who remembers.
@@ -16,7 +16,8 @@ impl Memory {
     pub(super) fn note(&mut self, world: &World, fact: &Fact) -> bool {
         match fact {
             Fact::LogLost { member, .. } if world.node(*member).log.records.is_empty() => {
-                self.0.remove(member) && self.0.is_empty()
+                let last = self.0.remove(member);
+                self.0.is_empty() && (last || !any_vote(world))
             }
             Fact::Decided { member, decision } => {
                 if let Decision::RosterAdopted(_) | Decision::RosterCommitted(_) = &**decision {
@@ -32,4 +33,10 @@ impl Memory {
     pub(super) fn is_left(&self) -> bool {
         !self.0.is_empty()
     }
+}
+
+/// Whether somebody's log holds a vote, as the first adoption leaves one that was not won.
+fn any_vote(world: &World) -> bool {
+    let vote = |r: &Record| matches!(&r.event, Event::Decided(Decision::VoteGranted { .. }));
+    world.scenario.ids().any(|m| world.node(m).log.records.iter().any(vote))
 }

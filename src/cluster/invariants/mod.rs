@@ -28,6 +28,7 @@ mod s9_nothing_automatic;
 mod v1_one_primary;
 mod v2_agreement;
 mod v3_standbys;
+mod v4_refused;
 
 use super::fact::{Fact, Hearing};
 use super::world::World;
@@ -117,6 +118,7 @@ pub fn registry() -> Vec<Box<dyn Invariant>> {
         Box::new(v1_one_primary::OnePrimary),
         Box::new(v2_agreement::Agreement),
         Box::new(v3_standbys::StandbysStream),
+        Box::new(v4_refused::NobodyRefused::default()),
         Box::new(s11_audit::Audit),
     ]
 }

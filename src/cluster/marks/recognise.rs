@@ -96,7 +96,7 @@ impl Noted {
                 PromotionOutcome::Failed { .. } | PromotionOutcome::Vetoed { .. } => {
                     Some(Mark::PromotionFailed)
                 }
-                PromotionOutcome::Promoted { .. } => None,
+                PromotionOutcome::Promoted { .. } | PromotionOutcome::Refused { .. } => None,
             },
             Observation::GuardReported(GuardReport::Refused { .. }) => Some(Mark::GuardRefused),
             Observation::GuardReported(GuardReport::Present { armed: Some(_) }) => {
@@ -206,7 +206,7 @@ impl Noted {
                     CandidacyKind::Failover | CandidacyKind::FirstAdoption => None,
                 }
             }
-            Decision::PromotionOrdered { term } => {
+            Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
                 let run = node.daemon_run().unwrap_or_default();
                 Mark::PromotionResumed
                     .when(self.wins.get(&node.id).is_some_and(|w| w.0 == *term && w.1 != run))
@@ -266,7 +266,7 @@ fn refused_candidate(ledger: &Ledger, why: &Refusal) -> Option<Mark> {
         Refusal::PositionBehind { .. } => Some(Mark::BehindRefused),
         Refusal::PromiseStands { .. } => Some(Mark::VoterPromised),
         Refusal::FrozenForTerm(_) => Some(Mark::HigherTermFrozen),
-        Refusal::HistoryExists => Some(Mark::AdoptionRefused),
+        Refusal::HistoryExists | Refusal::PostgresUnknown { .. } => Some(Mark::AdoptionRefused),
         Refusal::Paused => Some(Mark::PausedRefused),
         _ => refused_anybody(ledger, why),
     }

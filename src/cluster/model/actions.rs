@@ -151,7 +151,7 @@ impl ClusterModel {
         let (b, spent) = (&self.bounds, &s.spent);
         for task in &host.tasks {
             out.push(Action::Does(id, *task));
-            if let (Task::Promote(term), true) = (task, spent.promotion_faults < b.promotion_faults) {
+            if let (Task::Promote(term, _), true) = (task, spent.promotion_faults < b.promotion_faults) {
                 let all = [Mishap::DoneButUnknown, Mishap::NotDoneButUnknown, Mishap::DoneUntold];
                 out.extend(all.map(|m| Action::Fails(id, *term, m)));
             }

@@ -44,7 +44,7 @@ impl ClusterModel {
                 };
                 self.observe(s, id, &Observation::FreezeCompleted { term, outcome });
             }
-            Task::Promote(term) => self.promote(s, id, term, None),
+            Task::Promote(term, _) => self.promote(s, id, term, None),
             Task::Follow(term, primary) => self.follow(s, id, term, primary),
             Task::CatchUp(term, from) => self.catch_up(s, id, term, from),
         }
@@ -52,10 +52,19 @@ impl ClusterModel {
 
     pub(super) fn promote(&self, s: &mut State, id: MemberId, term: Term, mishap: Option<Mishap>) {
         let host = &mut s.hosts[usize::from(id.0)];
-        host.tasks.remove(&Task::Promote(term));
+        let of_term = |t: &Task| matches!(t, Task::Promote(of, _) if *of == term);
+        let named = host.tasks.iter().find(|t| of_term(t)).copied();
+        host.tasks.retain(|t| !of_term(t));
         s.touched = true;
         s.spent.promotion_faults += u8::from(mishap.is_some());
         let Some(p) = &mut host.postgres else { return };
+        if let Some(Task::Promote(_, Some(asked))) = named
+            && p.up
+            && asked != p.started
+        {
+            let outcome = PromotionOutcome::Refused { asked, found: p.started };
+            return self.observe(s, id, &Observation::PromotionCompleted { term, outcome, commands: vec![] });
+        }
         let happens = p.up && p.in_recovery && mishap != Some(Mishap::NotDoneButUnknown);
         if happens {
             let parent = Some((p.line, p.lsn));

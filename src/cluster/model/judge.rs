@@ -128,7 +128,7 @@ impl ClusterModel {
 
     pub(super) fn judge_effect(&self, s: &mut State, id: MemberId, effect: &Effect) {
         match effect {
-            Effect::Promote { term } => {
+            Effect::Promote { term, .. } => {
                 let votes = s.ghosts.votes.iter().filter(|v| v.term == *term && v.candidate == id).count();
                 let needed = Quorum::of(self.settings(id)).needed();
                 if votes < needed {

@@ -178,8 +178,8 @@ pub enum Task {
     Fence,
     /// Stop the WAL receiver.
     Freeze(Term),
-    /// Promote.
-    Promote(Term),
+    /// Promote what runs as this start of PostgreSQL.
+    Promote(Term, Option<i64>),
     /// Attach to a winner.
     Follow(Term, MemberId),
     /// Copy WAL from a standby.

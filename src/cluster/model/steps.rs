@@ -165,7 +165,7 @@ impl ClusterModel {
             }
             Effect::Fence { .. } => Task::Fence,
             Effect::Freeze { term } => Task::Freeze(*term),
-            Effect::Promote { term } => Task::Promote(*term),
+            Effect::Promote { term, postmaster_started } => Task::Promote(*term, *postmaster_started),
             Effect::Follow { term, primary } => Task::Follow(*term, *primary),
             Effect::CatchUp { term, from, .. } => Task::CatchUp(*term, *from),
             Effect::WatchPrimary(_)

@@ -120,6 +120,11 @@ impl Ledger {
                         }
                     }
                     PromotionOutcome::Unknown { .. } => self.promotion_failed_at = Some(self.now),
+                    // Nothing was done, and nothing speaks against the one that runs now: it may stand again.
+                    PromotionOutcome::Refused { found, .. } => {
+                        self.promotion_ordered = self.promotion_ordered.filter(|t| t != term);
+                        self.local.answer = self.local.answer.filter(|a| a.postmaster_started == *found);
+                    }
                 }
             }
             Observation::SettingsChanged { settings, .. } => self.settings = (**settings).clone(),
@@ -326,11 +331,17 @@ impl Ledger {
                 self.tenure = Some(*term);
                 self.lease = Some(Lease { term: *term, until: *until });
             }
-            Decision::PromotionOrdered { term } => self.promotion_ordered = Some(*term),
+            Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
+                self.promotion_ordered = Some(*term)
+            }
             Decision::PrimaryAnnounced(a) => {
                 self.lineage = Some(a.lineage);
                 self.strayed = false;
                 self.freeze = None;
+                // E3: that promotion did become the announced one, however many follow it.
+                if self.revision >= 4 {
+                    self.promotion_ordered = None;
+                }
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),
@@ -391,7 +402,7 @@ impl Ledger {
         self.history.push(*winner);
         self.history.sort_by_key(|a| a.term);
         if self.history.len() > HISTORY_MAX {
-            self.history.remove(0);
+            self.history.remove(self.least_worth());
         }
         if newest {
             self.verdict = Verdict::Unknown;
@@ -410,6 +421,19 @@ impl Ledger {
             }
             // A winner above any promise: whoever held it can't renew (L3), but it stands until it ends.
         }
+    }
+
+    /// Which winner is forgotten when there are too many: the first of those who went on with the line of the one
+    /// before, for what is asked of history is where lines forked off (E3). The newest is kept.
+    fn least_worth(&self) -> usize {
+        let pairs = self.history.iter().zip(self.history.iter().skip(1));
+        let repeats = |(before, next): (&Announcement, &Announcement)| before.lineage == next.lineage;
+        let older = self.history.len().saturating_sub(1);
+        pairs
+            .take(older.saturating_sub(1))
+            .position(repeats)
+            .filter(|_| self.revision >= 4)
+            .map_or(0, |at| at + 1)
     }
 
     /// Returns whether the local PostgreSQL was last seen out of recovery.

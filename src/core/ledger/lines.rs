@@ -73,7 +73,7 @@ impl Ledger {
         let by_number = planted(Plant::TimelineNumberTrusted) || planted(Plant::DivergedFollows);
         if self.revision >= 3 && !by_number {
             let attached = self.history.iter().find(|a| Some(a.term) == self.attached);
-            let sends = self.announced().filter(|a| self.sender() == Some(a.primary));
+            let sends = self.announced().filter(|a| self.last_sender() == Some(a.primary));
             let mut sources = attached.into_iter().chain(sends);
             return sources
                 .find_map(|w| self.line_under(w.lineage, timeline))
@@ -108,6 +108,12 @@ impl Ledger {
         self.answer().filter(|a| a.in_recovery && a.receiver).and(self.local.sender)
     }
 
+    /// Whom the data came from that was looked at last: of a frozen PostgreSQL, its receiver has ended (E3).
+    fn last_sender(&self) -> Option<MemberId> {
+        let frozen = self.revision >= 4 && self.frozen_at().is_some();
+        if frozen { self.local.sender } else { self.sender() }
+    }
+
     /// Returns whether the local PostgreSQL streams on the line of this winner, and what it streams is known to
     /// be that line, whatever its data was before: told to follow it, or set up so by the operator (E3).
     #[must_use]
@@ -130,10 +136,27 @@ impl Ledger {
         self.history.first().filter(begins).filter(|a| a.lineage.opened == a.term)
     }
 
-    /// Returns whether winners are known, but not all of them: neither the first, nor so many that it was dropped.
+    /// Returns whether winners are known, but not all that opened a line which the newest came off: who was away hears
+    /// of the newest first (E3). Winners who went on with a line that there was may be missing.
     #[must_use]
     pub fn misses_winners(&self) -> bool {
-        !self.history.is_empty() && self.history.len() < HISTORY_MAX && self.first_line().is_none()
+        let Some(newest) = self.history.last().filter(|_| self.history.len() < HISTORY_MAX) else {
+            return false;
+        };
+        if self.revision < 4 {
+            return self.first_line().is_none();
+        }
+        let mut line = newest.lineage;
+        while line.opened > Term(0) {
+            let opened = self.history.iter().find(|a| a.lineage == line && a.term == line.opened);
+            let Some(winner) = opened else { return true };
+            match winner.forked {
+                // A parent of its own term is one that nobody knew.
+                Some((parent, _)) if parent.opened < line.opened => line = parent,
+                Some(_) | None => return false,
+            }
+        }
+        false
     }
 
     /// Returns whether the local data is on a timeline that no promotion under pgfo can have made twice.

@@ -79,6 +79,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// Returns whether this member knows of no primary, and its log can't have forgotten one that it noticed.
+    #[must_use]
+    pub fn knows_no_primary(&self) -> bool {
+        self.announced().is_none() && self.tenure.is_none() && !self.forgetful
+    }
+
+    /// L9: returns whether all members say that there is no primary of any term yet. An empty log may be a lost one: it
+    /// is not believed alone.
+    #[must_use]
+    pub fn nobody_knows_a_primary(&self) -> bool {
+        let neither = |m| self.heartbeat(m).is_some_and(|h| h.announced.is_none());
+        self.knows_no_primary() && self.settings.others().all(neither)
+    }
+
     /// Returns whether this member's log is the registered one (M1). Before the first winner there is
     /// nothing to be registered in.
     #[must_use]

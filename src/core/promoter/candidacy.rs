@@ -106,7 +106,7 @@ impl Promoter {
             position,
             system_id,
             roster,
-            accepts_loss: self.accepts_loss,
+            accepts_loss: self.accepts_loss || self.accepts_unknown,
         };
         out.push(decided(Decision::VoteRequested(Box::new(ask))));
     }

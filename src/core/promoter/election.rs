@@ -26,6 +26,11 @@ impl Promoter {
             Observation::DeadlinePassed(Deadline::CandidacyEnds) => self.end_candidacy(out),
             Observation::FreezeCompleted { .. } => self.ask_for_votes(out),
             Observation::CatchUpCompleted { .. } => self.open(out),
+            Observation::ProbeCompleted { target, .. }
+                if *target == self.ledger.me() && self.ledger.revision >= 4 =>
+            {
+                self.go_on_promoting(out);
+            }
             Observation::PromotionCompleted { term, outcome, .. } => self.announce(*term, outcome, out),
             Observation::GuardReported(GuardReport::Refused { term }) => self.guard_refused(*term, out),
             Observation::OperatorRequested(OperatorRequest::Adopt { member })
@@ -69,6 +74,7 @@ impl Promoter {
                 self.ask_as_primary(*term, *kind, out);
             }
             Decision::FreezeRefused { to, .. } if *to == me => self.ask_for_votes(out),
+            Decision::FreezePromised { term, candidate, .. } if *candidate != me => self.give_way(*term, out),
             Decision::ElectionAbandoned { term: Some(term), .. }
             | Decision::CandidacyYielded { term, .. }
             | Decision::CatchUpOrdered { term, .. } => self.close_candidacy(*term, out),
@@ -113,12 +119,31 @@ impl Promoter {
         }
     }
 
+    /// E2, L8: who froze for another's higher term gives its own candidacy up. Only a member without a vote comes to
+    /// that: any other is bound by the vote for itself. Whoever voted for it is told, and need not wait it out.
+    fn give_way(&self, term: Term, out: &mut Vec<Event>) {
+        if let Some(own) = self.term_stood_in().filter(|own| *own < term && self.tells_that_it_gives_way()) {
+            self.abandon_refused(own, Refusal::FrozenForTerm(term), out);
+        }
+    }
+
+    pub(super) fn tells_that_it_gives_way(&self) -> bool {
+        self.ledger.revision >= 4 && !planted(Plant::GivesWayUntold)
+    }
+
+    /// The term of a candidacy that others were told of, and that is not won.
+    pub(super) fn term_stood_in(&self) -> Option<Term> {
+        match &self.phase {
+            Phase::Freezing { term, .. } => Some(*term),
+            Phase::Standing { ask, .. } => Some(ask.term),
+            _ => None,
+        }
+    }
+
     fn under_way(&self) -> Option<Option<Term>> {
         match &self.phase {
             Phase::Asking { .. } | Phase::Planned { .. } => Some(None),
-            Phase::Freezing { term, .. } => Some(Some(*term)),
-            Phase::Standing { ask, .. } => Some(Some(ask.term)),
-            Phase::Idle | Phase::Promoting { .. } | Phase::CatchingUp { .. } => None,
+            _ => self.term_stood_in().map(Some),
         }
     }
 

@@ -2,11 +2,14 @@
 //! fork.
 
 use super::{Following, Promoter, decided};
-use crate::core::{BootNanos, Nanos, Plant, ordered_at, planted, report_overdue};
-use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport};
+use crate::core::{BootNanos, Nanos, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue};
+use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport, Verdict};
 
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
 const UNATTACHED_HEARTBEATS: u64 = 2;
+
+/// So long are winners waited for that nobody told of, before a standby is refused without them.
+const MISSING_HEARTBEATS: u64 = 10;
 
 impl Promoter {
     pub(super) fn follow_observed(&mut self, observation: &Observation) {
@@ -22,20 +25,15 @@ impl Promoter {
             Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
                 if *target == self.ledger.me() =>
             {
+                let missing_since = self.missing_since.unwrap_or(self.now());
+                self.missing_since = self.ledger.misses_winners().then_some(missing_since);
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
             Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
                 self.unattached_since = None;
             }
-            // Any report may be lost: what it would have ended has ended without success.
-            Observation::HeartbeatDue { .. } if report_overdue(&self.ledger, self.ordered_at) => {
-                self.ordered_at = None;
-                self.freezing = false;
-                if std::mem::take(&mut self.fencing) {
-                    self.fence_again_at = self.after(self.settings().retry_interval);
-                }
-            }
+            Observation::HeartbeatDue { .. } => self.give_up_reports(),
             _ => {}
         }
         if let Observation::FollowCompleted { term, outcome, .. } = observation {
@@ -48,6 +46,18 @@ impl Promoter {
         }
     }
 
+    /// Any report may be lost: what it would have ended has ended without success.
+    fn give_up_reports(&mut self) {
+        self.freezing &= !freeze_overdue(&self.ledger, self.ordered_at);
+        if report_overdue(&self.ledger, self.ordered_at) {
+            self.ordered_at = None;
+            self.freezing = false;
+            if std::mem::take(&mut self.fencing) {
+                self.fence_again_at = self.after(self.settings().retry_interval);
+            }
+        }
+    }
+
     pub(super) fn follow_decided(&mut self, decision: &Decision) {
         match decision {
             Decision::FreezePromised { .. } => {
@@ -55,7 +65,9 @@ impl Promoter {
                 self.ordered_at = ordered_at(&self.ledger);
             }
             // The hand does one thing after the other: what it begins ends what was under way.
-            Decision::PromotionOrdered { .. } | Decision::CatchUpOrdered { .. } => self.freezing = false,
+            Decision::PromotionOrdered { .. }
+            | Decision::PromotionOrderedOf { .. }
+            | Decision::CatchUpOrdered { .. } => self.freezing = false,
             Decision::FollowOrdered { term, .. } => {
                 self.freezing = false;
                 let due_at = self.after(Nanos(2 * self.settings().follow_timeout.0));
@@ -68,6 +80,10 @@ impl Promoter {
             Decision::AnnouncementAdopted(a) if a.term == self.ledger.announced_term() => {
                 self.following = None
             }
+            // What was missing may show where the data left.
+            Decision::AnnouncementAdopted(_) if self.ledger.revision >= 4 => {
+                self.following = self.following.filter(|f| !f.refused);
+            }
             _ => {}
         }
     }
@@ -76,7 +92,10 @@ impl Promoter {
         match observation {
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => self.follow(out),
             Observation::DeadlinePassed(Deadline::FollowDue) => self.follow(out),
-            Observation::FreezeCompleted { .. } if self.ledger.revision >= 3 => self.follow(out),
+            Observation::FreezeCompleted { term, .. } if self.ledger.revision >= 3 => {
+                self.confirm_frozen_line(*term, out);
+                self.follow(out);
+            }
             // E3: it must not go on streaming from there either.
             Observation::FollowCompleted { term, outcome: FollowOutcome::Diverged { .. }, .. }
                 if self.ledger.announced().is_some_and(|w| w.term == *term) =>
@@ -95,6 +114,16 @@ impl Promoter {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// E3: PostgreSQL may have gone over to a winner's line that was not confirmed yet. What proves that, whom it streams
+    /// from, ends with a restart of this daemon, or as it catches up from another standby.
+    fn confirm_frozen_line(&self, term: Term, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let line = l.frozen_position(term).map(|p| p.lineage).filter(|line| l.lineage != Some(*line));
+        if let Some(line) = line.filter(|_| l.revision >= 4 && l.tenure.is_none()) {
+            out.push(decided(Decision::LineageConfirmed(line)));
         }
     }
 
@@ -130,7 +159,7 @@ impl Promoter {
             // E2: promised to attach to nobody but a winner of a higher term.
             return;
         }
-        if (there || l.lineage == Some(winner.lineage)) && !frozen {
+        if (there || l.lineage == Some(winner.lineage)) && !frozen && !self.is_detached() {
             return;
         }
         if there {
@@ -159,6 +188,10 @@ impl Promoter {
         }
         // E4: until replay has reached its end, a restarted standby under-reports how far it went.
         if (l.lineage.is_some() || l.revision >= 3) && !l.settled() {
+            return;
+        }
+        // E3: where the data left can't be told yet.
+        if l.revision >= 4 && !l.diverged() && l.past_fork_bytes().is_none() && self.waits_for_winners() {
             return;
         }
         // E3: the last probe does not tell what its receiver got since, maybe from a member that was promoted and
@@ -200,6 +233,28 @@ impl Promoter {
     fn may_attach_yet(&self) -> bool {
         let patience = UNATTACHED_HEARTBEATS * self.settings().heartbeat_interval.0;
         self.unattached_since.is_some_and(|since| self.now().nanos_since(since) < patience)
+    }
+
+    /// Winners are missing and were asked for; whoever knows them may be heard later, or never.
+    fn waits_for_winners(&self) -> bool {
+        let patience = MISSING_HEARTBEATS * self.settings().heartbeat_interval.0;
+        self.ledger.misses_winners()
+            && self.missing_since.is_none_or(|since| self.now().nanos_since(since) < patience)
+    }
+
+    /// M4: nothing that this log knows of keeps it from streaming, and yet it has not streamed for as long as following
+    /// may take. A freeze may have been forgotten with the end of a log, have taken effect after the order to follow, or
+    /// been the last deed of the process before; or its own upstream is gone (a cascade). Who may have promised more
+    /// than its log holds stays as it is until it is registered anew, and below no term that it knows to be frozen for.
+    fn is_detached(&self) -> bool {
+        let l = &self.ledger;
+        let patience = self.settings().follow_timeout.0;
+        l.revision >= 4
+            && l.verdict == Verdict::Reachable
+            && l.registered()
+            && l.paused.is_none()
+            && l.term_frozen <= l.announced_term()
+            && self.unattached_since.is_some_and(|since| self.now().nanos_since(since) >= patience)
     }
 
     /// While this member stands or promotes, it does not attach to an older primary.

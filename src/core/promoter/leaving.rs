@@ -5,6 +5,9 @@ use super::{PAUSE_HEARTBEATS, Pausing, Promoter, decided, guard_said, heard};
 use crate::core::{MemberId, Nanos};
 use crate::events::{Deadline, Decision, Event, GuardReport, Message, Observation, OperatorRequest, PauseId};
 
+/// The guard stands down or is lost, which is told, in less; after that, what it said was lost.
+const GUARD_ANSWER_MAX: Nanos = Nanos::from_millis(5_000);
+
 impl Promoter {
     pub(super) fn leaving_observed(&mut self, observation: &Observation) {
         if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
@@ -35,8 +38,10 @@ impl Promoter {
                 }
             }
             Decision::PauseConfirmed { .. } => {
+                let ends_at = self.after(GUARD_ANSWER_MAX);
                 if let Some(p) = &mut self.pausing {
                     p.confirmed = true;
+                    p.ends_at = ends_at;
                     self.leaving = true;
                 }
             }
@@ -54,7 +59,7 @@ impl Promoter {
         match observation {
             Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
             Observation::DeadlinePassed(Deadline::PauseEnds)
-                if self.pausing.as_ref().is_some_and(|p| !p.confirmed && self.now() >= p.ends_at) =>
+                if self.pausing.as_ref().is_some_and(|p| self.awaits(p) && self.now() >= p.ends_at) =>
             {
                 self.refuse_stop(out);
             }
@@ -94,6 +99,11 @@ impl Promoter {
             }
             _ => {}
         }
+    }
+
+    /// L6: what the guard says to a confirmed pause may be lost, too. Earlier revisions waited for it for ever.
+    pub(super) fn awaits(&self, pausing: &Pausing) -> bool {
+        !pausing.confirmed || self.ledger.revision >= 4
     }
 
     fn stop(&self, out: &mut Vec<Event>) {

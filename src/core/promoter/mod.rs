@@ -144,10 +144,17 @@ pub struct Promoter {
     /// Since when the local standby has no WAL receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unattached_since: Option<BootNanos>,
+    /// Since when winners are known to be missing, and asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing_since: Option<BootNanos>,
     /// The operator named this member: it may stand though manual or of priority 0.
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
     accepts_loss: bool,
+    /// A voter whose line of history is not known has more bytes, which nobody can stream: the next candidacy accepts
+    /// their loss, and that only (E7).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    accepts_unknown: bool,
     /// Another candidate yielded to this member: no waiting for its rank.
     preferred: bool,
     /// The reason that was last told for not standing.
@@ -190,8 +197,10 @@ impl Promoter {
             freezing: false,
             ordered_at: None,
             unattached_since: None,
+            missing_since: None,
             named: false,
             accepts_loss: false,
+            accepts_unknown: false,
             preferred: false,
             withheld: None,
             leaving: false,
@@ -284,8 +293,10 @@ impl Promoter {
         self.freezing = false;
         self.ordered_at = None;
         self.unattached_since = None;
+        self.missing_since = None;
         self.named = false;
         self.accepts_loss = false;
+        self.accepts_unknown = false;
         self.preferred = false;
         self.withheld = None;
         self.leaving = false;

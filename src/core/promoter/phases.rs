@@ -4,8 +4,8 @@
 use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, heard};
 use crate::core::{BootNanos, MemberId, Nanos, Term};
 use crate::events::{
-    CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Message, Observation, OperatorRequest,
-    Refusal, Verdict,
+    CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Lineage, Message, NoElection, Observation,
+    OperatorRequest, Refusal, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -145,10 +145,11 @@ impl Promoter {
                 let pause = WITHHELD_RETRIES * self.settings().retry_interval.0;
                 self.idle_until(self.after(Nanos(pause)));
             }
-            Decision::ElectionAbandoned { .. } => {
+            Decision::ElectionAbandoned { why, .. } => {
                 let at = self.next_retry();
                 self.idle_until(at);
                 self.preferred = false;
+                self.accepts_unknown |= self.ledger.revision >= 4 && meets_unknown_line(why);
             }
             Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. } => {
                 let ends_at = self.after(self.settings().freeze_timeout);
@@ -200,7 +201,7 @@ impl Promoter {
                     Phase::Promoting { term: *term, kind: *kind, armed: false, ordered: false, ends_at };
                 self.preferred = false;
             }
-            Decision::PromotionOrdered { .. } => {
+            Decision::PromotionOrdered { .. } | Decision::PromotionOrderedOf { .. } => {
                 if let Phase::Promoting { ordered, .. } = &mut self.phase {
                     *ordered = true;
                 }
@@ -214,6 +215,7 @@ impl Promoter {
                 }
                 self.named = false;
                 self.accepts_loss = false;
+                self.accepts_unknown = false;
                 self.preferred = false;
                 self.withheld = None;
             }
@@ -223,12 +225,11 @@ impl Promoter {
             }
             // E2, E6: this member froze for another's term: its own lower one is over.
             Decision::FreezePromised { term, candidate, .. } if *candidate != me => {
-                let own = match &self.phase {
-                    Phase::Freezing { term, .. } => Some(*term),
-                    Phase::Standing { ask, .. } => Some(ask.term),
-                    _ => None,
+                let ends = match self.term_stood_in() {
+                    Some(own) => own < *term && !self.tells_that_it_gives_way(),
+                    None => !matches!(self.phase, Phase::Promoting { .. }),
                 };
-                if own.is_none_or(|own| own < *term) && !matches!(self.phase, Phase::Promoting { .. }) {
+                if ends {
                     let at = self.next_retry();
                     self.idle_until(at);
                 }
@@ -236,6 +237,7 @@ impl Promoter {
             Decision::VerdictChanged { to, .. } if !to.is_down() => {
                 self.withheld = None;
                 self.accepts_loss = false;
+                self.accepts_unknown = false;
                 self.named = false;
             }
             _ => {}
@@ -245,4 +247,13 @@ impl Promoter {
     pub(super) fn stands_in(&self, term: Term) -> bool {
         matches!(&self.phase, Phase::Standing { ask, .. } if ask.term == term)
     }
+}
+
+/// Whether a voter refused for bytes of which nobody knows how they got there (E3).
+fn meets_unknown_line(why: &NoElection) -> bool {
+    let NoElection::TooFewVotes { refused, .. } = why else { return false };
+    refused.iter().any(|(_, why)| match why {
+        Refusal::PositionBehind { own, electable } => own.lineage == Lineage::UNKNOWN && !electable,
+        _ => false,
+    })
 }

@@ -54,7 +54,7 @@ impl Promoter {
         s.put("extended", self.extended);
         s.put("fencing", (self.fencing, self.repeated, self.guard_present, self.freezing, self.leaving));
         // As with the ledger, no interval of a heartbeat ever ends.
-        s.put("unattached", self.unattached_since.is_some());
+        s.put("unattached", (self.unattached_since.is_some(), self.missing_since.is_some()));
         // It stands once in a term: what it opened matters while nothing else is as high.
         let known = self.ledger.term_seen().max(self.ledger.released);
         s.put("opened", self.opened.filter(|t| *t > known));
@@ -70,7 +70,7 @@ impl Promoter {
         s.put("proposal", &self.proposal);
         s.put("following", self.following.map(|f| (f.term, f.under_way, f.refused)));
         s.maybe("following", self.following.map(|f| f.due_at));
-        s.put("intent", (self.named, self.accepts_loss, self.preferred, self.withheld));
+        s.put("intent", (self.named, self.accepts_loss, self.accepts_unknown, self.preferred, self.withheld));
         // A daemon that restarted waits for its guard for a while.
         let waits = self.ledger.tenure.is_some() && !self.guard_present;
         s.maybe("started_at", waits.then_some(self.ledger.started_at));

@@ -4,7 +4,6 @@ use super::{Phase, Promoter, decided};
 use crate::core::{Plant, Term, Timeline, planted};
 use crate::events::{
     Announcement, CandidacyKind, Decision, Event, FenceReason, Lineage, PromotionOutcome, Refusal, Roster,
-    Verdict,
 };
 
 impl Promoter {
@@ -73,8 +72,8 @@ impl Promoter {
         if !vouched && l.paused.is_some() && !planted(Plant::NamedWhilePaused) {
             return Some(Refusal::Paused);
         }
-        if l.knows_unled_writer_but(l.me()) {
-            return Some(Refusal::SeesPrimary(Verdict::Reachable));
+        if let Err(why) = l.no_unled_writer_but(l.me()) {
+            return Some(why);
         }
         (l.revision >= 4 && l.before_rosters()).then(|| l.nobody_remembers().err()).flatten()
     }
@@ -102,14 +101,20 @@ impl Promoter {
         let l = &self.ledger;
         let Some(tenure) = l.tenure.filter(|t| *t == l.announced_term()) else { return };
         let heard = l.term_heard();
-        if self.phase != Phase::Idle || self.now() < self.retry_at || heard <= tenure || !l.lease_stands() {
+        // M3: its own pause, which a quorum agreed to, protects it as a lease does. Back within it, it may get none: who
+        // voted above it refuses.
+        let paused = l.revision >= 4 && l.pause_protects() && !self.leaving;
+        if self.phase != Phase::Idle || self.now() < self.retry_at || heard <= tenure {
+            return;
+        }
+        if !l.lease_stands() && !paused {
             return;
         }
         if planted(Plant::NoIncumbent) {
             return;
         }
         // A primary without a vote needs those of the others only.
-        let able = l.ability_but(|why| *why == Refusal::NoVoter).is_ok();
+        let able = l.ability_but(|why| *why == Refusal::NoVoter || paused && *why == Refusal::Paused).is_ok();
         if !l.is_writable() || !able || l.verdict.is_down() {
             return;
         }
@@ -155,10 +160,15 @@ impl Promoter {
     /// A running primary announces itself; anybody else is promoted first.
     pub(super) fn act_on_win(&self, term: Term, out: &mut Vec<Event>) {
         let Some(answer) = self.ledger.answer() else {
-            return out.push(decided(Decision::PromotionOrdered { term }));
+            // E11: a process that was just started has not looked yet, and what it finds may be a running primary,
+            // whose former fork an order to promote would tell anew.
+            if self.ledger.revision < 4 {
+                self.order_promotion(term, out);
+            }
+            return;
         };
         if answer.in_recovery || self.ledger.promotion_ordered == Some(term) {
-            return out.push(decided(Decision::PromotionOrdered { term }));
+            return self.order_promotion(term, out);
         }
         let Some(timeline) = answer.timeline else { return };
         let lineage = match self.ledger.announced().filter(|a| a.primary == self.ledger.me()) {
@@ -174,25 +184,39 @@ impl Promoter {
         })));
     }
 
+    /// The order may be carried out late: a daemon that was stopped finds PostgreSQL fenced meanwhile and started
+    /// anew, as a standby that no lease of this term covers. So it names the postmaster that is meant.
+    fn order_promotion(&self, term: Term, out: &mut Vec<Event>) {
+        let postmaster_started = self.ledger.local.last_started;
+        out.push(decided(match self.ledger.revision {
+            0..=3 => Decision::PromotionOrdered { term },
+            _ => Decision::PromotionOrderedOf { term, postmaster_started },
+        }));
+    }
+
     pub(super) fn announce(&self, term: Term, outcome: &PromotionOutcome, out: &mut Vec<Event>) {
         let PromotionOutcome::Promoted { timeline, switched_at, system_id } = outcome else { return };
         if self.ledger.tenure != Some(term) || self.fencing || !self.ledger.lease_stands() {
             return;
         }
+        let (lineage, forked) = match self.ledger.lineage.filter(|l| l.timeline == *timeline) {
+            // A primary before this order, too: no fork was made.
+            Some(same) if self.ledger.revision >= 4 => (same, None),
+            _ => {
+                let parent = self.parent_line(term).unwrap_or_else(|| self.unknown_parent(term, *timeline));
+                (Lineage { opened: term, timeline: *timeline }, Some((parent, *switched_at)))
+            }
+        };
         out.push(decided(Decision::PrimaryAnnounced(Announcement {
             term,
             primary: self.ledger.me(),
-            lineage: Lineage { opened: term, timeline: *timeline },
-            forked: Some((
-                self.parent_line(term).unwrap_or_else(|| self.unknown_parent(term, *timeline)),
-                *switched_at,
-            )),
+            lineage,
+            forked,
             system_id: *system_id,
         })));
     }
 
-    /// The line that was promoted: as its frozen position told when it asked for votes. PostgreSQL may have been on a
-    /// newer one than the last that was confirmed (E3).
+    /// The line that was promoted. Before revision 4 the one that its frozen position told was not confirmed.
     fn parent_line(&self, term: Term) -> Option<Lineage> {
         let frozen = self.ledger.frozen_position(term).filter(|_| self.ledger.revision >= 3);
         frozen.map(|p| p.lineage).or(self.ledger.lineage)

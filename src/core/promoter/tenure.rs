@@ -129,7 +129,7 @@ impl Promoter {
                     PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
-                    PromotionOutcome::Vetoed { .. } => {
+                    PromotionOutcome::Vetoed { .. } | PromotionOutcome::Refused { .. } => {
                         self.release_or_fence(*term, FenceReason::PromotionFailed, out);
                     }
                     PromotionOutcome::Failed { .. } => {
@@ -349,7 +349,7 @@ impl Promoter {
         {
             out.push((Deadline::LeaseEnds, lease.until.max(self.fence_again_at)));
         }
-        if let Some(p) = self.pausing.as_ref().filter(|p| !p.confirmed) {
+        if let Some(p) = self.pausing.as_ref().filter(|p| self.awaits(p)) {
             out.push((Deadline::PauseEnds, p.ends_at));
         }
         if let Phase::Promoting { ends_at, ordered, .. } = &self.phase {

@@ -1,7 +1,7 @@
 //! Ballots: what a request for a vote comes to (E6, E7, E9, E10). It changes nothing of the voter.
 
-use super::Voter;
-use crate::core::{Lsn, MemberId, Plant, planted};
+use super::{CastOn, Voter};
+use crate::core::{Freeze, Lsn, MemberId, Plant, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, FreezeOutcome, Lineage, Position, Refusal, Unelectable, Verdict, VoteAsk,
 };
@@ -65,7 +65,7 @@ impl Voter {
         }
         let waived = |why: &Refusal| match why {
             Refusal::NotRegistered => brings_roster,
-            Refusal::Paused => self.ends_pause(ask.kind),
+            Refusal::Paused => self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Some(why) = self.refuses_term(from, ask.ask.term, ask.ask.roster_number, waived) {
@@ -85,19 +85,23 @@ impl Voter {
     }
 
     /// M3: the operator's word ends a pause whose primary can't end it, if he vouches that nothing is left of that one.
-    /// Before revision 3 it did so alone.
-    fn ends_pause(&self, kind: CandidacyKind) -> bool {
+    /// Before revision 3 it did so alone. So does the paused primary itself, which is back and stands above what was
+    /// opened meanwhile (E9): it is whom the pause protects.
+    fn ends_pause(&self, candidate: MemberId, kind: CandidacyKind) -> bool {
         let alone = self.ledger.revision < 3 || planted(Plant::NamedWhilePaused);
-        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name()
+        let itself = self.ledger.revision >= 4
+            && kind == CandidacyKind::Incumbent
+            && self.ledger.paused.is_some_and(|p| p.primary == candidate);
+        kind == CandidacyKind::OperatorVouched || alone && kind.is_by_name() || itself
     }
 
-    /// The reply was lost: the same vote again, unless the promise went to a later holder since, or ended with
+    /// The reply was lost: the same vote again, with the loss that it recorded (E7), unless the promise went to a later holder since, or ended with
     /// its candidacy or tenure (L8), or this member binds itself to nobody by now.
     fn ballot_again(&self, from: MemberId, ask: &VoteAsk) -> Ballot {
         let l = &self.ledger;
         let stops = |why: &Refusal| match why {
             Refusal::LogStalled | Refusal::Quarantined => true,
-            Refusal::Paused => !self.ends_pause(ask.kind),
+            Refusal::Paused => !self.ends_pause(from, ask.kind),
             _ => false,
         };
         if let Err(why) = l.ability_but(|why| !stops(why)) {
@@ -106,7 +110,11 @@ impl Voter {
         if l.promise.is_some_and(|p| p.holder == from && p.term == ask.ask.term)
             || planted(Plant::RepeatedVoteTakesPromise)
         {
-            return Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 };
+            let told_again = l.revision >= 4 && !planted(Plant::RepeatedVoteForgetsLoss);
+            return match self.cast_on.filter(|_| told_again) {
+                Some(CastOn { own, loss_bytes }) => Ballot::Grant { own, loss_bytes },
+                None => Ballot::Grant { own: l.frozen_position(ask.ask.term), loss_bytes: 0 },
+            };
         }
         Ballot::Refuse(Refusal::VotedInTerm { term: ask.ask.term, candidate: from })
     }
@@ -118,8 +126,8 @@ impl Voter {
         if other && !l.verdict.is_down() {
             return Ballot::Refuse(Refusal::SeesPrimary(l.verdict));
         }
-        if l.knows_unled_writer_but(from) {
-            return Ballot::Refuse(Refusal::SeesPrimary(Verdict::Reachable));
+        if let Err(why) = l.no_unled_writer_but(from) {
+            return Ballot::Refuse(why);
         }
         let loss_bytes = match (l.rough_position(), ask.position) {
             (Some(own), Some(candidate)) => own.lsn.bytes_since(candidate.lsn),
@@ -193,7 +201,7 @@ impl Voter {
                         Some(_) if l.diverged() => Ballot::Grant { own: None, loss_bytes: 0 },
                         Some(lsn) => match l.frozen_position(ask.ask.term) {
                             Some(own) => self.compare(position, ask.accepts_loss, Some(own)),
-                            None => Self::compare_bytes(position, lsn),
+                            None => self.compare_bytes(position, ask.accepts_loss, lsn, f),
                         },
                     }
                 }
@@ -225,13 +233,21 @@ impl Voter {
     }
 
     /// Without a known line of history the bytes alone are compared: never nothing. But they are of no line that
-    /// the candidate could stream (E3).
-    fn compare_bytes(candidate: Position, lsn: Lsn) -> Ballot {
+    /// the candidate could stream (E3), so nobody could be elected for ever while this vote is needed: a candidate that
+    /// heard of them once accepts their loss (E7). On an older timeline number they are not on the candidate's line, which
+    /// is the newest that is known here, and count for nothing.
+    fn compare_bytes(&self, candidate: Position, accepts_loss: bool, lsn: Lsn, freeze: &Freeze) -> Ballot {
         let own = Position { lineage: Lineage::UNKNOWN, lsn };
-        match lsn > candidate.lsn && !planted(Plant::PositionNotCompared) {
-            true => Ballot::Refuse(Refusal::PositionBehind { own, electable: false }),
-            false => Ballot::Grant { own: Some(own), loss_bytes: 0 },
+        let ahead = lsn > candidate.lsn && !planted(Plant::PositionNotCompared);
+        let knows_the_way_out = self.ledger.revision >= 4;
+        let timeline = freeze.outcome.as_ref().and_then(FreezeOutcome::frozen).and_then(|f| f.timeline);
+        if knows_the_way_out && timeline.is_some_and(|t| t < candidate.lineage.timeline) {
+            return Ballot::Grant { own: None, loss_bytes: 0 };
         }
+        if ahead && !(accepts_loss && knows_the_way_out) {
+            return Ballot::Refuse(Refusal::PositionBehind { own, electable: false });
+        }
+        Ballot::Grant { own: Some(own), loss_bytes: lsn.bytes_since(candidate.lsn) }
     }
 
     fn newest_lineage(&self) -> Option<Lineage> {

@@ -210,7 +210,7 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
         Decision::ElectionWon { term, voters, until, kind, loss_bytes_max } => {
             elections::won(scene, *term, voters, *until, *kind, *loss_bytes_max)
         }
-        Decision::PromotionOrdered { term } => {
+        Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
             told(Level::Warning, "promotion ordered", format!("{me} is promoted now: it won term {term}"))
         }
         Decision::PrimaryAnnounced(winner) => {

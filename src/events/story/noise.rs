@@ -190,6 +190,7 @@ fn decided(decision: &Decision, memory: &mut StoryMemory) -> Option<Noise> {
         | Decision::VoteRequested(_)
         | Decision::ElectionWon { .. }
         | Decision::PromotionOrdered { .. }
+        | Decision::PromotionOrderedOf { .. }
         | Decision::PrimaryAnnounced(_)
         | Decision::AnnouncementAdopted(_)
         | Decision::LineageConfirmed(_)

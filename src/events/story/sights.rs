@@ -237,6 +237,13 @@ fn promoted(me: &str, term: Term, outcome: &PromotionOutcome, commands: &str) ->
                 format!("validation_command vetoed the promotion of {me} in term {term}: {why}{commands}");
             told(Level::Warning, "promotion vetoed", text)
         }
+        PromotionOutcome::Refused { .. } => {
+            let text = format!(
+                "the promotion of {me} in term {term} was refused: PostgreSQL was started anew since it was \
+                 ordered{commands}"
+            );
+            told(Level::Warning, "promotion refused", text)
+        }
     }
 }
 

@@ -115,6 +115,9 @@ impl<'a> Words<'a> {
             Refusal::MemberUnheard { member } => {
                 format!("{} is not heard, and may remember a primary", self.name(*member))
             }
+            Refusal::PostgresUnknown { member } => {
+                format!("it is not known yet whether the PostgreSQL of {} accepts writes", self.name(*member))
+            }
             Refusal::WinnerUnknown => format!("{who} does not know yet that the asker was announced"),
         }
     }
