@@ -291,6 +291,7 @@ impl World {
         let number = self.fresh();
         let draw = self.draws.draw(Domain::Crash, &[u64::from(id.0), number]);
         let powered = self.node(id).powered;
+        let judged = self.told;
         let node = self.node_mut(id);
         let Some(daemon) = node.daemon.take() else { return };
         let batches: Vec<usize> = (node.log.flushed..node.log.records.len())
@@ -298,11 +299,14 @@ impl World {
             .collect();
         let kept = usize::try_from(draw.below(batches.len() as u64 + 1)).unwrap_or(0);
         let end = batches.get(kept).copied().unwrap_or(node.log.records.len());
-        // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it.
-        let mut folded = node.log.fold(end, &node.settings);
-        folded.fold(&node.log.records[end..]);
         let run = daemon.run;
-        let differs = Team::difference(folded, daemon.roles);
+        // What is kept is folded first, and what is lost on top of a copy: S10 is about all of it. A run that is
+        // only repeated was judged when it was first made.
+        let differs = judged.then(|| {
+            let mut folded = node.log.fold(end, &node.settings);
+            folded.fold(&node.log.records[end..]);
+            Team::difference(folded, daemon.roles)
+        });
         node.log.records.truncate(end);
         node.log.flushed = node.log.records.len();
         node.promoting = None;
@@ -310,7 +314,7 @@ impl World {
             // L10: what guards it ends with the daemon.
             node.guard.restart(daemon.run);
         }
-        self.fact(Fact::DaemonEnded { member: id, differs });
+        self.fact(Fact::DaemonEnded { member: id, differs: differs.flatten() });
         self.tell(|_| format!("m{} daemon ended", id.0));
         for peer in self.scenario.ids().filter(|p| *p != id) {
             let known = self.node(peer).daemon.as_ref().and_then(|d| d.connected[usize::from(id.0)]);
