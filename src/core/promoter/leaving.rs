@@ -59,7 +59,7 @@ impl Promoter {
         match observation {
             Observation::OperatorRequested(OperatorRequest::Stop) => self.stop(out),
             Observation::DeadlinePassed(Deadline::PauseEnds)
-                if self.pausing.as_ref().is_some_and(|p| self.awaits(p) && self.now() >= p.ends_at) =>
+                if self.pausing.as_ref().is_some_and(|p| self.waits_for(p) && self.now() >= p.ends_at) =>
             {
                 self.refuse_stop(out);
             }
@@ -102,7 +102,7 @@ impl Promoter {
     }
 
     /// L6: what the guard says to a confirmed pause may be lost, too. Earlier revisions waited for it for ever.
-    pub(super) fn awaits(&self, pausing: &Pausing) -> bool {
+    pub(super) fn waits_for(&self, pausing: &Pausing) -> bool {
         !pausing.confirmed || self.ledger.revision >= 4
     }
 

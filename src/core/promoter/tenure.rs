@@ -349,7 +349,7 @@ impl Promoter {
         {
             out.push((Deadline::LeaseEnds, lease.until.max(self.fence_again_at)));
         }
-        if let Some(p) = self.pausing.as_ref().filter(|p| self.awaits(p)) {
+        if let Some(p) = self.pausing.as_ref().filter(|p| self.waits_for(p)) {
             out.push((Deadline::PauseEnds, p.ends_at));
         }
         if let Phase::Promoting { ends_at, ordered, .. } = &self.phase {
