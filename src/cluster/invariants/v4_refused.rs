@@ -64,9 +64,10 @@ fn streams(world: &World, member: MemberId, ledger: &Ledger) -> bool {
     let Some((own, primary)) = of(member).zip(of(winner.primary)) else { return false };
     let writes = primary.process == Process::Up && !primary.in_recovery;
     let announced = world.histories.get(primary.branch).timeline == winner.lineage.timeline;
-    // Whose line a newer number is on can't be told where it came over another than who opened it (E3).
+    // Whose line a newer number is on can't be told where it came over another than who opened it, or was not seen to
+    // come from there (E3).
     let timeline = world.histories.get(own.branch).timeline;
-    let opened = |a: &Announcement| a.lineage.timeline == timeline && own.upstream == Some(a.primary);
+    let opened = |a: &Announcement| a.lineage.timeline == timeline && ledger.local.sender == Some(a.primary);
     let newer = ledger.lineage.is_some_and(|mine| mine.timeline < timeline);
     let told = !newer || ledger.history.iter().any(opened);
     writes

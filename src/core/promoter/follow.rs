@@ -190,6 +190,10 @@ impl Promoter {
         if (l.lineage.is_some() || l.revision >= 3) && !l.settled() {
             return;
         }
+        // E3: a freeze is under way, which tells where it stands, and whose line it is on.
+        if l.revision >= 4 && self.freezing {
+            return;
+        }
         // E3: where the data left can't be told yet.
         if l.revision >= 4 && !l.diverged() && l.past_fork_bytes().is_none() && self.waits_for_winners() {
             return;
