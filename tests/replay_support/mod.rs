@@ -44,6 +44,8 @@ pub struct Node {
     pub fails: Option<Actor>,
     roles: Vec<(Actor, Box<Role>)>,
     last: Seq,
+    /// Crashes of its daemon so far: each process has a nonce of its own.
+    crashes: u64,
 }
 
 impl Node {
@@ -59,6 +61,7 @@ impl Node {
             fails: None,
             roles,
             last: Seq(0),
+            crashes: 0,
         }
     }
 
@@ -67,7 +70,19 @@ impl Node {
         ProcessIdentity {
             incarnation: Incarnation(0xA0 + n),
             boot_id: BootId(u128::from(n)),
-            nonce: 0xB0 + n,
+            nonce: 0xB0 + n + 0x1000 * self.crashes,
+        }
+    }
+
+    /// Its daemon crashes, and its log loses the last batches: they were not flushed.
+    pub fn crash(&mut self, batches_lost: usize) {
+        self.batches.truncate(self.batches.len() - batches_lost);
+        self.last = self.batches.last().unwrap().last().unwrap().seq;
+        self.crashes += 1;
+        self.up = false;
+        self.roles = Actor::ROLES.map(|actor| (actor, role(actor, &self.settings).unwrap())).into();
+        for record in self.batches.iter().flatten() {
+            self.roles.iter_mut().for_each(|(_, machine)| machine.evolve(record));
         }
     }
 
@@ -245,6 +260,16 @@ impl Cluster {
             log,
         };
         self.observe(member, Actor::Daemon, Observation::ProcessStarted(Box::new(start)));
+    }
+
+    /// Everybody meets a member that started anew.
+    pub fn meet(&mut self, member: MemberId) {
+        for peer in [NODE1, NODE2, NODE3].into_iter().filter(|p| *p != member) {
+            for (one, other) in [(member, peer), (peer, member)] {
+                let process = self.node(other).process();
+                self.observe(one, Actor::PeerLink, Observation::PeerConnected { member: other, process });
+            }
+        }
     }
 
     pub fn probe(&mut self, member: MemberId, target: MemberId, kind: ProbeKind) {

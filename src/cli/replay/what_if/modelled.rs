@@ -215,7 +215,7 @@ fn log_of<'a>(logs: &'a [Gathered], name: &str) -> Option<&'a Gathered> {
 fn timings_of(s: &Settings, logs: &[Gathered]) -> Timings {
     let ms = |length: Nanos| length.as_millis().max(1);
     // The probe's deadline is no setting that decisions read: the longest unanswered probe shows it.
-    let unanswered = logs.iter().flat_map(|log| &log.glances).filter(|g| g.answered.is_none());
+    let unanswered = logs.iter().flat_map(|log| &log.glances).filter(|g| !g.answered);
     let longest = unanswered.map(|g| g.took).max().filter(|took| ms(*took) >= 100);
     Timings {
         heartbeat_ms: ms(s.heartbeat_interval),
@@ -239,7 +239,7 @@ fn timings_of(s: &Settings, logs: &[Gathered]) -> Timings {
 fn write_every_ms(logs: &[Gathered], incident: &Incident) -> u64 {
     let seen = logs.iter().flat_map(|log| {
         let answers = log.glances.iter().filter(|g| g.target == incident.about.0);
-        answers.filter_map(|g| Some((log.common(g.wall), g.answered??)))
+        answers.filter_map(|g| Some((log.common(g.wall), g.lsn?)))
     });
     let mut seen: Vec<_> = seen.filter(|(at, _)| *at <= incident.began).collect();
     seen.sort_unstable();
@@ -316,7 +316,7 @@ fn fault_of(
         let hung = log.glances.iter().any(|g| {
             let at = log.common(g.wall);
             let near = at >= incident.began - 2_000_000_000 && at <= incident.ended + 2_000_000_000;
-            g.target == member && near && g.answered.is_none() && g.took.0 >= 100_000_000
+            g.target == member && near && !g.answered && g.took.0 >= 100_000_000
         });
         if hung {
             let fault = Fault::FreezePostgres { member, for_ms };
