@@ -177,6 +177,9 @@ pub struct Ledger {
     /// there (E3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<Term>,
+    /// The last record told of a freeze.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub just_frozen: bool,
     /// The local data was seen to be off the announced history, whatever its timeline's number (E3).
     pub strayed: bool,
     /// The last promotion that was ordered here.
@@ -234,6 +237,7 @@ impl Ledger {
             resumed: None,
             lineage: None,
             attached: None,
+            just_frozen: false,
             strayed: false,
             promotion_ordered: None,
             promotion_failed_at: None,

@@ -13,6 +13,8 @@ impl Ledger {
     /// Folds one record.
     pub fn evolve(&mut self, record: &Record) {
         self.now = record.boot;
+        self.just_frozen = self.revision >= 4
+            && matches!(record.event, Event::Observed(Observation::FreezeCompleted { .. }));
         if let Event::Observed(Observation::ProcessStarted(_)) = &record.event {
             // What was read back from the disk is durable.
             self.flushed = Seq(record.seq.0.saturating_sub(1));

@@ -73,7 +73,8 @@ impl Ledger {
         let by_number = planted(Plant::TimelineNumberTrusted) || planted(Plant::DivergedFollows);
         if self.revision >= 3 && !by_number {
             let attached = self.history.iter().find(|a| Some(a.term) == self.attached);
-            let sends = self.announced().filter(|a| self.last_sender() == Some(a.primary));
+            let sends = self.announced().filter(|a| self.sender() == Some(a.primary));
+            let sends = sends.or_else(|| self.sent_before_freeze());
             let mut sources = attached.into_iter().chain(sends);
             return sources
                 .find_map(|w| self.line_under(w.lineage, timeline))
@@ -108,10 +109,11 @@ impl Ledger {
         self.answer().filter(|a| a.in_recovery && a.receiver).and(self.local.sender)
     }
 
-    /// Whom the data came from that was looked at last: of a frozen PostgreSQL, its receiver has ended (E3).
-    fn last_sender(&self) -> Option<MemberId> {
-        let frozen = self.revision >= 4 && self.frozen_at().is_some();
-        if frozen { self.local.sender } else { self.sender() }
+    /// The last win, as far as it is known, of whom a PostgreSQL streamed from until it was frozen just now: its receiver
+    /// has ended, and later it may be another's data that this sender has (E3).
+    fn sent_before_freeze(&self) -> Option<&Announcement> {
+        let sender = self.local.sender.filter(|_| self.just_frozen)?;
+        self.history.iter().rev().find(|a| a.primary == sender)
     }
 
     /// Returns whether the local PostgreSQL streams on the line of this winner, and what it streams is known to
@@ -172,6 +174,13 @@ impl Ledger {
         seen.zip(self.first_winner()).is_some_and(|(seen, first)| earlier(seen, first))
     }
 
+    /// Returns whether its line can't be told from what is known, though more may be heard: winners are missing, or one
+    /// was not announced yet whose WAL came first (E3).
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        !self.left_history() && (self.misses_winners() || self.on_unknown_timeline())
+    }
+
     /// E3: the standby was seen on a timeline that nobody announced.
     fn on_unknown_timeline(&self) -> bool {
         if self.tenure.is_some() || self.lineage.is_none() {
@@ -188,14 +197,13 @@ impl Ledger {
         if planted(Plant::DivergedFollows) {
             return false;
         }
-        if self.strayed || self.on_unknown_timeline() {
-            return true;
-        }
-        match self.promotion_ordered {
-            Some(term) if self.tenure == Some(term) => false,
-            Some(term) => !self.history.iter().any(|a| a.term == term && a.primary == self.me()),
-            None => false,
-        }
+        self.left_history() || self.on_unknown_timeline()
+    }
+
+    fn left_history(&self) -> bool {
+        let announced = |term| self.history.iter().any(|a| a.term == term && a.primary == self.me());
+        let ordered = self.promotion_ordered.filter(|term| self.tenure != Some(*term));
+        self.strayed || ordered.is_some_and(|term| !announced(term))
     }
 
     /// Returns the bytes the last heard primary position is ahead of this member.

@@ -8,8 +8,8 @@ use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, Probe
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
 const UNATTACHED_HEARTBEATS: u64 = 2;
 
-/// So long are winners waited for that nobody told of, before a standby is refused without them.
-const MISSING_HEARTBEATS: u64 = 10;
+/// So long are winners waited for whom nobody told of, before a standby is refused without them.
+const DOUBT_HEARTBEATS: u64 = 10;
 
 impl Promoter {
     pub(super) fn follow_observed(&mut self, observation: &Observation) {
@@ -25,8 +25,8 @@ impl Promoter {
             Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
                 if *target == self.ledger.me() =>
             {
-                let missing_since = self.missing_since.unwrap_or(self.now());
-                self.missing_since = self.ledger.misses_winners().then_some(missing_since);
+                let doubt_since = self.doubt_since.unwrap_or(self.now());
+                self.doubt_since = self.ledger.in_doubt().then_some(doubt_since);
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
@@ -59,6 +59,10 @@ impl Promoter {
     }
 
     pub(super) fn follow_decided(&mut self, decision: &Decision) {
+        if matches!(decision, Decision::AnnouncementAdopted(_)) {
+            // What was in doubt may be told now, or by the next look.
+            self.doubt_since = None;
+        }
         match decision {
             Decision::FreezePromised { .. } => {
                 self.freezing = true;
@@ -195,7 +199,7 @@ impl Promoter {
             return;
         }
         // E3: where the data left can't be told yet.
-        if l.revision >= 4 && !l.diverged() && l.past_fork_bytes().is_none() && self.waits_for_winners() {
+        if l.revision >= 4 && l.past_fork_bytes().is_none() && self.waits_in_doubt() {
             return;
         }
         // E3: the last probe does not tell what its receiver got since, maybe from a member that was promoted and
@@ -239,11 +243,11 @@ impl Promoter {
         self.unattached_since.is_some_and(|since| self.now().nanos_since(since) < patience)
     }
 
-    /// Winners are missing and were asked for; whoever knows them may be heard later, or never.
-    fn waits_for_winners(&self) -> bool {
-        let patience = MISSING_HEARTBEATS * self.settings().heartbeat_interval.0;
-        self.ledger.misses_winners()
-            && self.missing_since.is_none_or(|since| self.now().nanos_since(since) < patience)
+    /// Winners are missing and were asked for, or one is about to be announced; whoever knows may be heard later, or never.
+    fn waits_in_doubt(&self) -> bool {
+        let patience = DOUBT_HEARTBEATS * self.settings().heartbeat_interval.0;
+        self.ledger.in_doubt()
+            && self.doubt_since.is_none_or(|since| self.now().nanos_since(since) < patience)
     }
 
     /// M4: nothing that this log knows of keeps it from streaming, and yet it has not streamed for as long as following

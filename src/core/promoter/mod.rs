@@ -144,9 +144,9 @@ pub struct Promoter {
     /// Since when the local standby has no WAL receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unattached_since: Option<BootNanos>,
-    /// Since when winners are known to be missing, and asked for.
+    /// Since when the line of the local data can't be told, though it may yet be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    missing_since: Option<BootNanos>,
+    doubt_since: Option<BootNanos>,
     /// The operator named this member: it may stand though manual or of priority 0.
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
@@ -197,7 +197,7 @@ impl Promoter {
             freezing: false,
             ordered_at: None,
             unattached_since: None,
-            missing_since: None,
+            doubt_since: None,
             named: false,
             accepts_loss: false,
             accepts_unknown: false,
@@ -293,7 +293,7 @@ impl Promoter {
         self.freezing = false;
         self.ordered_at = None;
         self.unattached_since = None;
-        self.missing_since = None;
+        self.doubt_since = None;
         self.named = false;
         self.accepts_loss = false;
         self.accepts_unknown = false;

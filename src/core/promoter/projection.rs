@@ -54,7 +54,7 @@ impl Promoter {
         s.put("extended", self.extended);
         s.put("fencing", (self.fencing, self.repeated, self.guard_present, self.freezing, self.leaving));
         // As with the ledger, no interval of a heartbeat ever ends.
-        s.put("unattached", (self.unattached_since.is_some(), self.missing_since.is_some()));
+        s.put("unattached", (self.unattached_since.is_some(), self.doubt_since.is_some()));
         // It stands once in a term: what it opened matters while nothing else is as high.
         let known = self.ledger.term_seen().max(self.ledger.released);
         s.put("opened", self.opened.filter(|t| *t > known));
