@@ -174,45 +174,6 @@ fn a_clock_that_is_wrong_is_corrected_by_what_caused_what() {
     assert!(vote["after_ns"].as_i64().unwrap() < 1_000_000_000, "{vote}");
 }
 
-/// The host of node1 crashes right after its daemon spoke, and with it the end of its log; node3 takes over.
-fn crashed_host() -> Cluster {
-    let mut cluster = Cluster::new();
-    cluster.begin();
-    cluster.node(NODE2).postgres = Some(standby(0x300_01A8, 1));
-    cluster.node(NODE3).postgres = Some(standby(0x300_0220, 1));
-    cluster.node(NODE1).postgres = Some(primary(0x300_0220, 1));
-    for _ in 0..3 {
-        cluster.heartbeat(NODE1);
-    }
-    let lost = cluster.node(NODE1).batches.len() / 3;
-    cluster.node(NODE1).crash(lost);
-    cluster.node(NODE1).postgres = None;
-    for member in [NODE2, NODE3] {
-        let gone = Observation::PeerDisconnected { member: NODE1, refused: false };
-        cluster.observe(member, Actor::PeerLink, gone);
-        cluster.probe(member, NODE1, ProbeKind::Heartbeat);
-        for massage in 1..=3 {
-            cluster.probe(member, NODE1, ProbeKind::Massage(massage));
-            cluster.advance_millis(300);
-        }
-    }
-    cluster.advance_millis(6_000);
-    cluster.promote(promoted());
-    cluster.advance_millis(500);
-    cluster
-}
-
-/// Its daemon starts again, many minutes later, and gives out anew the numbers of the records that were lost.
-fn come_back(cluster: &mut Cluster) {
-    cluster.advance_millis(700_000);
-    cluster.node(NODE1).up = true;
-    cluster.start(NODE1);
-    cluster.meet(NODE1);
-    for _ in 0..5 {
-        cluster.heartbeat(NODE3);
-    }
-}
-
 #[test]
 fn a_crash_that_took_the_end_of_a_log_changes_nothing_of_what_came_before() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -221,7 +182,7 @@ fn a_crash_that_took_the_end_of_a_log_changes_nothing_of_what_came_before() {
     come_back(&mut cluster);
     let after = write_all(&mut cluster, dirs[1].path());
     let told = |logs: &[PathBuf]| {
-        let (exit, mut json) = explain_json(&ExplainArgs { term: Some(2), ..page_args(logs) });
+        let (exit, json) = explain_json(&ExplainArgs { term: Some(2), ..page_args(logs) });
         assert_eq!(exit, Exit::Ok, "{json:#}");
         let ahead: Vec<i64> =
             json["logs"].as_array().unwrap().iter().map(|l| l["clock_ahead_ns"].as_i64().unwrap()).collect();
@@ -281,9 +242,19 @@ fn logs_that_do_not_belong_together_are_refused() {
     }
     let others = write_all(&mut other, dirs[1].path());
     let mixed = [logs[1].clone(), logs[2].clone(), others[0].clone()];
+    // Another past of the very same PostgreSQL.
+    let past = tempfile::tempdir().unwrap();
+    let mut before = Cluster::new();
+    before.nodes.iter_mut().for_each(|node| node.crashes = 7);
+    before.begin();
+    before.crash_primary();
+    before.promote(promoted());
+    let before = write(&mut before, NODE1, past.path());
+    let past = [logs[1].clone(), logs[2].clone(), before];
     let twice = [logs[0].clone(), logs[1].clone(), dirs[1].path().join("copy")];
     cluster.node(NODE1).write(&twice[2]);
     for (logs, says) in [
+        (&past, "is of another past than the others: all "),
         (&mixed, "two clusters of one name, or of different times; name the logs of one of them together"),
         (&twice, "are both the log of node1, and hold records of the same time; name only one of them"),
     ] {

@@ -130,6 +130,29 @@ fn a_silent_a_slow_and_an_absent_member() {
 }
 
 #[test]
+fn a_primary_that_came_back_was_struck_by_the_same_fault() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut cluster = crashed_host();
+    let before = write_all(&mut cluster, dirs[0].path());
+    come_back(&mut cluster);
+    let after = write_all(&mut cluster, dirs[1].path());
+    let told = |logs: &[PathBuf]| {
+        let mut args = what_if(logs, &["lease.duration=5s"]);
+        args.what_if.term = Some(2);
+        let (exit, json) = replay_json(&args);
+        let case = &json["cases"][0];
+        assert_eq!(case["fault"], "the host of node1 was lost, its daemon with it", "{case:#}");
+        (
+            exit,
+            case["happened"].clone(),
+            case["modelled_as_recorded"].clone(),
+            case["modelled_what_if"].clone(),
+        )
+    };
+    assert_eq!(told(&before), told(&after));
+}
+
+#[test]
 fn what_is_not_understood_is_an_error_with_a_suggestion() {
     let logs = recorded();
     for (change, says) in [

@@ -45,7 +45,7 @@ pub struct Node {
     roles: Vec<(Actor, Box<Role>)>,
     last: Seq,
     /// Crashes of its daemon so far: each process has a nonce of its own.
-    crashes: u64,
+    pub crashes: u64,
 }
 
 impl Node {
@@ -378,6 +378,45 @@ pub fn failover() -> Cluster {
     cluster.node(NODE2).postgres = Some(standby(0x300_02A0, 2));
     cluster.heartbeat(NODE3);
     cluster
+}
+
+/// The host of node1 crashes right after its daemon spoke, and with it the end of its log; node3 takes over.
+pub fn crashed_host() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE2).postgres = Some(standby(0x300_01A8, 1));
+    cluster.node(NODE3).postgres = Some(standby(0x300_0220, 1));
+    cluster.node(NODE1).postgres = Some(primary(0x300_0220, 1));
+    for _ in 0..3 {
+        cluster.heartbeat(NODE1);
+    }
+    let lost = cluster.node(NODE1).batches.len() / 3;
+    cluster.node(NODE1).crash(lost);
+    cluster.node(NODE1).postgres = None;
+    for member in [NODE2, NODE3] {
+        let gone = Observation::PeerDisconnected { member: NODE1, refused: false };
+        cluster.observe(member, Actor::PeerLink, gone);
+        cluster.probe(member, NODE1, ProbeKind::Heartbeat);
+        for massage in 1..=3 {
+            cluster.probe(member, NODE1, ProbeKind::Massage(massage));
+            cluster.advance_millis(300);
+        }
+    }
+    cluster.advance_millis(6_000);
+    cluster.promote(promoted());
+    cluster.advance_millis(500);
+    cluster
+}
+
+/// Its daemon starts again, many minutes later, and gives out anew the numbers of the records that were lost.
+pub fn come_back(cluster: &mut Cluster) {
+    cluster.advance_millis(700_000);
+    cluster.node(NODE1).up = true;
+    cluster.start(NODE1);
+    cluster.meet(NODE1);
+    for _ in 0..5 {
+        cluster.heartbeat(NODE3);
+    }
 }
 
 /// Compares a text with the golden one of that name; `UPDATE_GOLDEN=1` writes it anew.

@@ -9,16 +9,14 @@ use crate::events::Settings;
 /// Returns it in words; `None` where nobody else took over.
 #[must_use]
 pub(super) fn became(logs: &[Gathered], incident: &Incident, settings: &Settings) -> Option<String> {
-    let (winner, won) = incident.winner?;
+    let (winner, _) = incident.winner?;
     let old = incident.about.0;
     if winner == old {
         return None;
     }
     let name = settings.name(old);
     let marks = || incident.marks.iter().map(|m| (m.at, kept(logs, *m)));
-    let taken = marks()
-        .find(|(_, k)| k.deed.term == Some(won) && matches!(k.deed.what, What::Announced | What::Learned));
-    let taken = taken.map_or(incident.ended, |(at, _)| at);
+    let taken = incident.taken_over_at(logs).unwrap_or(incident.ended);
     let own = || marks().filter(|(_, k)| k.deed.who == old);
     let last = own().filter(|(at, k)| *at >= taken && tells(&k.deed.what)).last();
     let sealed = own().find(|(_, k)| k.deed.what == What::FenceEnded { complete: true });

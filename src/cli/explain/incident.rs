@@ -71,6 +71,17 @@ impl Incident {
             && !self.marks.iter().any(|m| matches!(kept(logs, *m).deed.what, What::HeldDown(_) | What::Sign))
     }
 
+    /// Returns the common time at which the winner was announced, or first heard to be, if somebody won.
+    #[must_use]
+    pub fn taken_over_at(&self, logs: &[Gathered]) -> Option<i64> {
+        let (_, won) = self.winner?;
+        let tells = |m: &&Mark| {
+            let deed = kept(logs, **m).deed;
+            deed.term == Some(won) && matches!(deed.what, What::Announced | What::Learned)
+        };
+        self.marks.iter().find(tells).map(|m| m.at)
+    }
+
     /// Returns who suspected the primary when these logs end: neither came to a conclusion nor started anew.
     #[must_use]
     pub fn suspects(&self, logs: &[Gathered]) -> Vec<MemberId> {

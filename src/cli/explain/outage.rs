@@ -5,12 +5,11 @@ use super::deeds::What;
 use super::gather::Gathered;
 use super::incident::{Incident, kept};
 use super::page::span;
-use crate::core::Nanos;
 use crate::events::{Event, Observation, Settings};
 use serde::Serialize;
 
-/// A primary that answered within so many heartbeats of its end is taken to have written until then.
-const HEARTBEATS: f64 = 1.5;
+/// A primary that answered within so many halves of a heartbeat of its end is taken to have written until then.
+const HALF_HEARTBEATS: u64 = 3;
 
 /// A time without a primary that takes writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,8 +57,8 @@ pub(super) fn outage(logs: &[Gathered], incident: &Incident, settings: &Settings
             && stops(&k.deed.what, &k.record.event)
     });
     let stopped = stopped.map(|(at, _)| at);
-    let near = Nanos((settings.heartbeat_interval.0 as f64 * HEARTBEATS) as u64);
-    let near = i64::try_from(near.0).unwrap_or(i64::MAX);
+    let near = settings.heartbeat_interval.0 / 2 * HALF_HEARTBEATS;
+    let near = i64::try_from(near).unwrap_or(i64::MAX);
     let is_exact = stopped.zip(writing).is_some_and(|(stopped, seen)| stopped - seen <= near);
     let at_least_ns = stopped.map(|at| end - at);
     Some(Outage {

@@ -120,16 +120,17 @@ impl Page {
             winner,
             won_term: incident.winner.map(|(_, term)| term.0),
             seen: view.lines(|mark, k| view.is_seen(mark, k)),
-            stood: view.lines(|_, k| {
-                matches!(
-                    k.deed.what,
-                    What::Planned
-                        | What::Abandoned
-                        | What::Withheld(_)
-                        | What::Stood(_)
-                        | What::Yielded
-                        | What::CaughtUp
-                )
+            stood: view.lines(|mark, k| {
+                !view.is_over(mark)
+                    && matches!(
+                        k.deed.what,
+                        What::Planned
+                            | What::Abandoned
+                            | What::Withheld(_)
+                            | What::Stood(_)
+                            | What::Yielded
+                            | What::CaughtUp
+                    )
             }),
             why_not: view.why_not(),
             candidates: candidates(logs, incident, &settings),
@@ -235,10 +236,7 @@ impl View<'_> {
 
     /// Whether another had taken over by then: what is seen later led to nothing any more.
     fn is_over(&self, mark: Mark) -> bool {
-        let Some((_, won)) = self.incident.winner else { return false };
-        let taken = self
-            .time_of(|k| k.deed.term == Some(won) && matches!(k.deed.what, What::Announced | What::Learned));
-        taken.is_some_and(|taken| mark.at - self.incident.began > taken)
+        self.incident.taken_over_at(self.logs).is_some_and(|taken| mark.at > taken)
     }
 
     fn is_seen(&self, mark: Mark, k: &Kept) -> bool {

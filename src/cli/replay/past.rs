@@ -1,7 +1,8 @@
 //! Owns which logs may be read together: those of one cluster, of one PostgreSQL, and of each member one
 //! log of a time. Others would make one story out of two.
 
-use super::Log;
+use super::senders::{Senders, Sent};
+use super::{Audit, Log};
 use std::path::PathBuf;
 
 /// Why several logs make no timeline.
@@ -36,6 +37,18 @@ pub enum Mixed {
         /// Its system identifier.
         other: u64,
     },
+    /// One talked to other processes of the others than those whose logs are at hand.
+    #[error(
+        "{} is of another past than the others: all {messages} messages that it received came from processes that the \
+         others' logs do not tell of; name the logs of one past together",
+        path.display()
+    )]
+    OtherPast {
+        /// The log.
+        path: PathBuf,
+        /// How many messages.
+        messages: u64,
+    },
     /// Two are of one member and of the same time.
     #[error(
         "{} and {} are both the log of {member}, and hold records of the same time; name only one of them",
@@ -60,6 +73,21 @@ pub(crate) fn same_past(logs: &[&Log]) -> Result<(), Mixed> {
     for (at, other) in logs.iter().enumerate() {
         for one in &logs[..at] {
             differ(one, other)?;
+        }
+    }
+    let audits: Vec<&Audit> = logs.iter().map(|log| &log.audit).collect();
+    let senders = Senders::of(&audits);
+    for (at, log) in logs.iter().enumerate() {
+        let (mut known, mut strangers) = (0_u64, 0_u64);
+        for receipt in &log.audit.receipts {
+            match senders.find(at, receipt) {
+                Sent::Here(_) | Sent::Lost(_) => known += 1,
+                Sent::Stranger(_) => strangers += 1,
+                Sent::Away => {}
+            }
+        }
+        if known == 0 && strangers > 0 {
+            return Err(Mixed::OtherPast { path: log.path.clone(), messages: strangers });
         }
     }
     Ok(())

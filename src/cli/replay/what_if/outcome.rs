@@ -3,7 +3,7 @@
 use super::changes::Changes;
 use super::modelled::{Model, Outcomes};
 use super::recorded::{Recorded, recorded};
-use crate::cli::explain::{Delays, Gathered, Incident, Kind, Page, What, kept};
+use crate::cli::explain::{Delays, Gathered, Incident, Kind, Page};
 use serde::Serialize;
 
 /// A take-over this much later, and by this share, counts as worse: less is the simulator's noise.
@@ -89,13 +89,9 @@ pub(super) fn ask(
     for log in logs.iter().filter(stays) {
         parts.push(recorded(log, changes, incident.began).map_err(|error| error.to_string())?);
     }
-    let announced = incident.marks.iter().find(|m| {
-        let deed = kept(logs, **m).deed;
-        matches!(deed.what, What::Announced | What::Learned) && deed.term == incident.winner.map(|(_, t)| t)
-    });
     let happened = Happened {
         promoted: page.winner.clone(),
-        after_ns: announced.map(|m| m.at - incident.began),
+        after_ns: incident.taken_over_at(logs).map(|at| at - incident.began),
         lost_bytes_min: page.loss.as_ref().and_then(|loss| loss.bytes_min),
         lost_bytes_max: page.loss.as_ref().and_then(|loss| loss.bytes_max),
     };
