@@ -18,7 +18,7 @@ pub(super) fn became(logs: &[Gathered], incident: &Incident, settings: &Settings
     let marks = || incident.marks.iter().map(|m| (m.at, kept(logs, *m)));
     let taken = incident.taken_over_at(logs).unwrap_or(incident.ended);
     let own = || marks().filter(|(_, k)| k.deed.who == old);
-    let last = own().filter(|(at, k)| *at >= taken && tells(&k.deed.what)).last();
+    let last = own().rfind(|(at, k)| *at >= taken && tells(&k.deed.what));
     let sealed = own().find(|(_, k)| k.deed.what == What::FenceEnded { complete: true });
     let stopped = sealed.or_else(|| own().find(|(_, k)| k.deed.what == What::Confirmed));
     let at = |at: i64| format!("+{}", span(at - incident.began));

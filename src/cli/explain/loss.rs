@@ -3,7 +3,7 @@
 //! other.
 
 use super::deeds::What;
-use super::gather::{Gathered, Told};
+use super::gather::{Gathered, Glance, Told};
 use super::incident::{Incident, kept};
 use super::page::span;
 use crate::core::{Lsn, MemberId};
@@ -82,8 +82,9 @@ pub(super) fn loss(
     let heard_past = heard.zip(forked).map(|(heard, fork)| heard.lsn.bytes_since(fork));
     let came_back_whole =
         winner == old || forked.is_some_and(|fork| ended_by(logs, incident, old, end, fork));
-    let exact = found.or_else(|| came_back_whole.then_some(0));
-    let bytes_min = exact.or(reckoned.max(conceded).max(heard_past).max(past_fork));
+    // Before it has replayed all that it has, it can't tell where its WAL ends.
+    let exact = found.filter(|_| settled(logs, old, end)).or_else(|| came_back_whole.then_some(0));
+    let bytes_min = exact.or(reckoned.max(conceded).max(heard_past).max(past_fork).max(found));
     Some(Loss {
         bytes_min,
         bytes_max: exact,
@@ -112,6 +113,13 @@ fn last_heard(logs: &[Gathered], old: MemberId, end: i64) -> Option<Heard> {
         Some(Heard { at: newest.0, lsn: newest.1, by })
     };
     logs.iter().enumerate().filter_map(of).max_by_key(|heard| (heard.lsn, heard.at))
+}
+
+/// Whether the old primary came back and was seen to have replayed all that it has.
+fn settled(logs: &[Gathered], old: MemberId, end: i64) -> bool {
+    let Some(log) = logs.iter().find(|log| log.me() == Some(old)) else { return false };
+    let is_settled = |g: &Glance| g.target == old && g.in_recovery && g.waits_for_wal;
+    log.glances.iter().any(|g| is_settled(g) && end < log.common(g.wall))
 }
 
 /// Whether the old primary came back, and had replayed all that it has, and that ends at the fork or
@@ -167,6 +175,12 @@ pub(super) fn loss_words(loss: &Loss, old: &str) -> Vec<String> {
         words.push(format!(
             "what {old} wrote after that is not known until it comes back, unless replication was synchronous: no upper \
              bound follows from these logs"
+        ));
+    }
+    if let Some(bytes) = loss.found_bytes {
+        words.push(format!(
+            "when it was to follow, {old} held {} bytes past {at}, and had not replayed all yet",
+            grouped(bytes)
         ));
     }
     if let Some(bytes @ 1..) = loss.past_fork_bytes {

@@ -33,7 +33,10 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     let old = Some(incident.about.0);
     let down = first(candidate, &|w| matches!(w, What::HeldDown(_)))
         .or_else(|| first(None, &|w| matches!(w, What::HeldDown(_))));
-    let fence = first(old, &|w| matches!(w, What::Fence(_)));
+    // One at its return belongs to what came afterwards.
+    let taken = incident.taken_over_at(logs);
+    let fence =
+        first(old, &|w| matches!(w, What::Fence(_))).filter(|at| taken.is_none_or(|taken| *at <= taken));
     let over = first(old, &|w| matches!(w, What::Released | What::Confirmed))
         .or_else(|| first(old, &|w| matches!(w, What::FenceEnded { complete: true })));
     let stood = incident.winner.and_then(|(member, term)| {
