@@ -338,3 +338,13 @@ fn what_would_have_no_effect_is_wrong_usage() {
         assert!(err.starts_with("error: ") && err.contains(says), "{err}");
     }
 }
+
+#[test]
+fn a_log_whose_store_is_missing_is_damaged_and_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = write(&mut failover(), NODE2, dir.path());
+    std::fs::remove_dir_all(log.join("events.db")).unwrap();
+    let (exit, out, err) = replay(&args(&[log]));
+    assert_eq!((exit, err.as_str()), (Exit::Unreadable, ""), "{out}");
+    assert!(out.contains("events.db is missing"), "{out}");
+}

@@ -1,6 +1,6 @@
 //! Owns which logs belong together: those named one by one are one set, and so are those in a folder.
 
-use crate::events::STORE_NAME;
+use crate::events::{HEAD_NAME, STORE_NAME};
 use std::path::{Path, PathBuf};
 
 /// Logs of one cluster.
@@ -41,6 +41,9 @@ fn is_log(path: &Path) -> bool {
     !path.is_dir()
         || path.file_name().is_some_and(|name| name == STORE_NAME)
         || path.join(STORE_NAME).is_dir()
+        // What is left of a damaged log, and a store under another name: the reader says what is wrong.
+        || path.join(HEAD_NAME).is_file()
+        || path.join("db").is_file()
 }
 
 /// A folder of logs, each a file, a log's directory, or a member's directory with its log in `log`.
