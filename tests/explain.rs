@@ -5,8 +5,9 @@ mod replay_support;
 
 use pgfo::cli::exit::Exit;
 use pgfo::cli::explain::{ExplainArgs, run_to};
+use pgfo::cli::replay::{Moment, ReplayArgs};
 use pgfo::core::{BootNanos, CORE_REVISION};
-use pgfo::events::{Decision, Event, Observation, ProbeKind};
+use pgfo::events::{Actor, Decision, Event, Observation, ProbeKind, Record};
 use replay_support::*;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +77,9 @@ fn the_page_as_data() {
         (&page["kind"], &page["winner"], &page["won_term"]),
         (&"failed-over".into(), &"node2".into(), &2.into())
     );
-    assert_eq!(page["loss"]["bytes_max"], 0);
+    // node1's own log ends with its postmaster: nobody saw where its WAL ended.
+    let loss = &page["loss"];
+    assert_eq!((&loss["bytes_min"], &loss["bytes_max"]), (&0.into(), &serde_json::Value::Null), "{loss:#}");
     let phase = |name: &str| {
         let all = page["phases"].as_array().unwrap();
         let found = all.iter().find(|p| p["name"] == name).unwrap_or_else(|| panic!("no {name}: {all:?}"));
@@ -107,7 +110,7 @@ fn a_failover_that_did_not_happen() {
                node1 had its last answer from node1 ";
     assert!(page.contains(why), "{page}");
     assert!(page.contains("; node3 had its last answer from node1 "), "{page}");
-    assert!(!page.contains("Lost at most"), "{page}");
+    assert!(!page.contains("\nLost\n"), "{page}");
 }
 
 #[test]
@@ -169,6 +172,280 @@ fn a_clock_that_is_wrong_is_corrected_by_what_caused_what() {
     let page = &json["incidents"][0];
     let vote = page["votes"].as_array().unwrap().iter().find(|v| v["member"] == "node2").unwrap();
     assert!(vote["after_ns"].as_i64().unwrap() < 1_000_000_000, "{vote}");
+}
+
+#[test]
+fn a_crash_that_took_the_end_of_a_log_changes_nothing_of_what_came_before() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut cluster = crashed_host();
+    let before = write_all(&mut cluster, dirs[0].path());
+    come_back(&mut cluster);
+    let after = write_all(&mut cluster, dirs[1].path());
+    let told = |logs: &[PathBuf]| {
+        let (exit, json) = explain_json(&ExplainArgs { term: Some(2), ..page_args(logs) });
+        assert_eq!(exit, Exit::Ok, "{json:#}");
+        let ahead: Vec<i64> =
+            json["logs"].as_array().unwrap().iter().map(|l| l["clock_ahead_ns"].as_i64().unwrap()).collect();
+        assert_eq!(ahead, [0, 0, 0], "all clocks are right");
+        let page = &json["incidents"][0];
+        // What is told of afterwards is another matter.
+        ["began", "headline", "seen", "stood", "candidates", "votes", "write_outage", "loss"]
+            .map(|part| page[part].clone())
+    };
+    assert_eq!(told(&before), told(&after));
+    let turned: Vec<PathBuf> = after.iter().rev().cloned().collect();
+    assert_eq!(told(&after), told(&turned), "whatever the order of the logs");
+
+    let (_, json) = replay_json(&ReplayArgs { all: true, ..args(&after) });
+    assert_eq!(json["contradictions"], 0, "a record that was lost contradicts nobody");
+    assert!(json["lost_in_crash"].as_u64().unwrap() > 0);
+    assert_eq!(json["of_unknown_processes"], 0);
+    // The lines of all members are in order of their clocks, which are right.
+    let walls: Vec<&str> =
+        json["timeline"].as_array().unwrap().iter().map(|l| l["wall"].as_str().unwrap()).collect();
+    assert!(walls.is_sorted(), "{walls:#?}");
+}
+
+#[test]
+fn a_message_whose_record_was_lost_is_told_by_who_heard_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.crash_primary();
+    // The confirmation was sent, and then the host lost power with all that node1 had not flushed.
+    let confirmed =
+        |b: &Vec<Record>| b.iter().any(|r| matches!(r.event, Event::Decided(Decision::DownConfirmed { .. })));
+    let batches = &cluster.node(NODE1).batches;
+    let lost = batches.len() - batches.iter().position(confirmed).unwrap();
+    cluster.node(NODE1).crash(lost);
+    come_back(&mut cluster);
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&ExplainArgs { all: true, ..page_args(&logs) });
+    assert!(json.to_string().contains("is down: no process is left"), "{json:#}");
+}
+
+#[test]
+fn logs_that_do_not_belong_together_are_refused() {
+    let dirs: [tempfile::TempDir; 2] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut cluster = failover();
+    let logs = write_all(&mut cluster, dirs[0].path());
+    // Another cluster of the same name.
+    let mut other = failover();
+    for node in &mut other.nodes {
+        for record in node.records_mut() {
+            if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) =
+                &mut record.event
+            {
+                a.system_id.0 += 1;
+            }
+        }
+    }
+    let others = write_all(&mut other, dirs[1].path());
+    let mixed = [logs[1].clone(), logs[2].clone(), others[0].clone()];
+    // Another past of the very same PostgreSQL.
+    let past = tempfile::tempdir().unwrap();
+    let mut before = Cluster::new();
+    before.nodes.iter_mut().for_each(|node| node.crashes = 7);
+    before.begin();
+    before.crash_primary();
+    before.promote(promoted());
+    let before = write(&mut before, NODE1, past.path());
+    let past = [logs[1].clone(), logs[2].clone(), before];
+    let twice = [logs[0].clone(), logs[1].clone(), dirs[1].path().join("copy")];
+    cluster.node(NODE1).write(&twice[2]);
+    for (logs, says) in [
+        (&past, "is of another past than the others: all "),
+        (&mixed, "two clusters of one name, or of different times; name the logs of one of them together"),
+        (&twice, "are both the log of node1, and hold records of the same time; name only one of them"),
+    ] {
+        let (exit, out, err) = explain(&page_args(logs));
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{err}");
+        assert!(err.contains(says), "{err}");
+        let (exit, out, err) = replay(&args(logs));
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{err}");
+        assert!(err.contains(says), "{err}");
+    }
+}
+
+#[test]
+fn what_may_be_lost_is_bounded_only_by_who_saw_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = failover();
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let loss = &json["incidents"][0]["loss"];
+    assert_eq!((&loss["bytes_min"], &loss["bytes_max"]), (&0.into(), &serde_json::Value::Null), "{loss:#}");
+    assert_eq!(
+        (&loss["heard_at"], &loss["forked_at"]),
+        (&"0/3000220".into(), &"0/3000220".into()),
+        "{loss:#}"
+    );
+    // The last heartbeat was a second and a quarter before the postmaster was gone.
+    assert_eq!(loss["heard_before_end_ns"], 1_237_000_000_i64, "{loss:#}");
+    let (_, page, _) = explain(&page_args(&logs));
+    for says in [
+        "\nLost\n  nothing that node1 was last heard to have written\n",
+        "  node1 was last heard at 0/3000220 by node3, 1.237 s before it stopped; the new timeline begins at 0/3000220\n",
+        "  what node1 wrote after that is not known until it comes back, unless replication was synchronous: no upper \
+         bound follows from these logs\n",
+    ] {
+        assert!(page.contains(says), "{says}\n{page}");
+    }
+
+    // It comes back, read-only, and its WAL goes past the fork by what nobody had heard of.
+    let other = tempfile::tempdir().unwrap();
+    let seen = Observation::PostmasterSeen { pid: 4_700, sealed: true };
+    cluster.observe(NODE1, Actor::PostgresOperator, seen);
+    cluster.node(NODE1).postgres = Some(pgfo::events::Answer {
+        streaming: false,
+        receiver: false,
+        waits_for_wal: true,
+        ..standby(0x300_0220 + 184, 1)
+    });
+    for _ in 0..6 {
+        cluster.heartbeat(NODE3);
+    }
+    let logs = write_all(&mut cluster, other.path());
+    let (_, json) = explain_json(&ExplainArgs { term: Some(2), ..page_args(&logs) });
+    let page = &json["incidents"][0];
+    let loss = &page["loss"];
+    assert_eq!((&loss["bytes_min"], &loss["bytes_max"]), (&184.into(), &184.into()), "{page:#}");
+    let became = page["old_primary"].as_str().unwrap();
+    assert!(
+        became.starts_with("PostgreSQL on node1, the old primary, stays read-only: its WAL went past"),
+        "{became}"
+    );
+    assert!(became.ends_with("its daemon was there until these logs end"), "{became}");
+}
+
+#[test]
+fn what_became_of_a_primary_that_was_lost_with_its_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = crashed_host();
+    for _ in 0..10 {
+        cluster.heartbeat(NODE3);
+    }
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, page, _) = explain(&page_args(&logs));
+    assert!(
+        page.contains(
+            "PostgreSQL on node1, the old primary, is not told of: nobody saw it end, or come back, within these \
+             logs; its daemon was last heard at -"
+        ),
+        "{page}"
+    );
+}
+
+#[test]
+fn the_time_without_writes_is_told_beside_the_first_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let page = &json["incidents"][0];
+    let outage = &page["write_outage"];
+    // From the postmaster's end, which its daemon saw, to the end of the promotion.
+    assert_eq!(outage["at_least_ns"], outage["at_most_ns"], "{outage:#}");
+    assert_eq!(outage["at_least_ns"], 512_000_000, "{outage:#}");
+    assert!(page["headline"].as_str().unwrap().ends_with("; nobody could write for 512.0 ms"), "{page:#}");
+
+    // Of a host that was lost nobody saw the end.
+    let other = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut crashed_host(), other.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let page = &json["incidents"][0];
+    assert_eq!(page["write_outage"]["at_least_ns"], serde_json::Value::Null, "{page:#}");
+    assert!(page["headline"].as_str().unwrap().ends_with(" at most"), "{page:#}");
+    let phases = page["phases"].as_array().unwrap();
+    let mut until = 0;
+    for phase in phases {
+        let begins = phase["begins_ns"].as_i64().unwrap();
+        assert!(begins - until < 100_000_000, "a stretch of time is not told of: {phases:#?}");
+        until = until.max(begins + phase["took_ns"].as_i64().unwrap());
+    }
+}
+
+#[test]
+fn who_learns_late_of_a_failover_makes_no_second_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    // node2 hears nothing of what follows.
+    cluster.node(NODE2).up = false;
+    cluster.crash_primary();
+    cluster.promote(promoted());
+    for _ in 0..25 {
+        cluster.heartbeat(NODE3);
+    }
+    cluster.node(NODE1).up = false;
+    cluster.node(NODE3).up = false;
+    cluster.node(NODE2).up = true;
+    for kind in [ProbeKind::Heartbeat, ProbeKind::Massage(1), ProbeKind::Massage(2), ProbeKind::Massage(3)] {
+        cluster.probe(NODE2, NODE1, kind);
+        cluster.advance_millis(300);
+    }
+    let held =
+        cluster.node(NODE2).decisions().filter(|d| matches!(d, Decision::VerdictChanged { .. })).count();
+    assert!(held >= 2, "node2 holds down whom it still takes for the primary");
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, list, _) = explain(&ExplainArgs { list: true, ..page_args(&logs) });
+    assert_eq!(list.lines().count(), 1, "{list}");
+    assert!(list.contains("node3 took over from node1, primary of term 1, by winning term 2"), "{list}");
+}
+
+#[test]
+fn logs_that_end_too_early_tell_no_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE1).postgres = None;
+    cluster.probe(NODE2, NODE1, ProbeKind::Heartbeat);
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let page = &json["incidents"][0];
+    assert_eq!(page["kind"], "logs-end", "{page:#}");
+    assert_eq!(
+        page["headline"],
+        "not known: these logs end while node1, primary of term 1, was suspected by node2"
+    );
+    // Alone, a log tells only that it holds no take-over.
+    for massage in 1..=3 {
+        cluster.probe(NODE2, NODE1, ProbeKind::Massage(massage));
+        cluster.advance_millis(300);
+    }
+    let other = tempfile::tempdir().unwrap();
+    let log = write(&mut cluster, NODE2, other.path());
+    let (_, json) = explain_json(&page_args(&[log]));
+    let headline = json["incidents"][0]["headline"].as_str().unwrap();
+    assert!(
+        headline.starts_with("nobody took over from node1, primary of term 1, as far as these logs tell"),
+        "{headline}"
+    );
+}
+
+#[test]
+fn a_folder_stands_for_the_logs_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let folder = [dir.path().to_owned()];
+    assert_eq!(explain(&page_args(&logs)), explain(&page_args(&folder)));
+    assert_eq!(replay(&args(&logs)), replay(&args(&folder)));
+}
+
+#[test]
+fn an_incident_is_found_by_the_second_that_its_page_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let began = json["incidents"][0]["began"].as_str().unwrap().to_owned();
+    let second = format!("{}Z", &began[..19]);
+    let compact: String = second.chars().filter(|c| !"-:".contains(*c)).collect();
+    for at in [&began, &second, &compact] {
+        let (exit, page, err) = explain(&ExplainArgs { at: Some(at.parse().unwrap()), ..page_args(&logs) });
+        assert_eq!(exit, Exit::Ok, "{at}: {err}");
+        assert!(page.starts_with("Incident 1 of cluster main"), "{page}");
+    }
+    let wrong = "37".parse::<Moment>().unwrap_err();
+    assert!(wrong.starts_with("\"37\" is no time like 2026-01-31T12:00:00Z"), "{wrong}");
 }
 
 #[test]

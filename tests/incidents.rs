@@ -305,3 +305,36 @@ fn the_keeper_writes_each_incident_once() {
     assert_eq!(list(&log.join(INCIDENTS_DIR)).unwrap(), found);
     assert_eq!(std::fs::metadata(&file.path).unwrap().modified().unwrap(), before);
 }
+
+#[test]
+fn what_the_commands_do_not_find_they_say_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = write(&mut long_failover(), NODE2, dir.path());
+    let pgfo = |args: &[&str]| {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_pgfo")).args(args).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.success(), text(done.stdout), text(done.stderr))
+    };
+    let log = log.to_str().unwrap();
+    let (fine, _, err) = pgfo(&["incident", "list", "--log", "/nonexistent/log"]);
+    assert!(!fine && err.contains("/nonexistent/log is no directory of a log"), "{err}");
+    let (fine, out, _) = pgfo(&["incident", "list", "--log", log]);
+    assert!(fine && out.contains("`pgfo incident export` cuts one out before"), "{out}");
+    // Cut out, it bears the name of its member.
+    let (fine, out, err) = pgfo(&["incident", "export", log, "--out", dir.path().to_str().unwrap()]);
+    assert!(fine, "{err}");
+    let (path, _) = out.split_once(": records").unwrap();
+    let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("node2-incident-") && name.ends_with("-t2-failover.pgfo"), "{name}");
+    // Written by the daemon, it is found without its ending, too, and if misspelled, named.
+    let kept = Path::new(log).join(INCIDENTS_DIR);
+    std::fs::create_dir_all(&kept).unwrap();
+    let own = name.strip_prefix("node2-").unwrap();
+    std::fs::copy(path, kept.join(own)).unwrap();
+    let (fine, out, err) = pgfo(&["incident", "show", own.strip_suffix(".pgfo").unwrap(), "--log", log]);
+    assert!(fine && out.contains("identical"), "{out}{err}");
+    let (fine, _, err) = pgfo(&["incident", "show", "incident-of-last-night", "--log", log]);
+    assert!(!fine && err.contains("no incident incident-of-last-night in ") && err.contains(own), "{err}");
+    let (fine, _, err) = pgfo(&["incident", "show", "/nonexistent/file.pgfo"]);
+    assert!(!fine && err.contains("there is no file /nonexistent/file.pgfo"), "{err}");
+}

@@ -3,7 +3,7 @@
 mod replay_support;
 
 use pgfo::cli::exit::Exit;
-use pgfo::cli::replay::{AuditOptions, Bound, ReplayArgs, Verdict, audit_reader, audit_with};
+use pgfo::cli::replay::{AuditOptions, Bound, ReplayArgs, Verdict, WhatIfArgs, audit_reader, audit_with};
 use pgfo::core::{BootNanos, CORE_REVISION, Lsn, Role};
 use pgfo::events::{
     Actor, Damage, DamageKind, Deadline, Decision, Event, EventLog, LogOptions, LogReader, Observation,
@@ -312,4 +312,29 @@ fn restarts_and_reloads_bring_their_settings() {
         out.contains("read its configuration again; changed settings: failover.priority 100 -> 7"),
         "{out}"
     );
+}
+
+#[test]
+fn what_would_have_no_effect_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = write(&mut failover(), NODE2, dir.path());
+    let plain = args(std::slice::from_ref(&log));
+    let what_if = |what_if: WhatIfArgs| ReplayArgs { what_if, ..plain.clone() };
+    let part = |from: &str, to: Option<&str>| ReplayArgs {
+        from: Some(from.parse().unwrap()),
+        to: to.map(|to| to.parse().unwrap()),
+        ..plain.clone()
+    };
+    for (args, says) in [
+        (what_if(WhatIfArgs { term: Some(2), ..WhatIfArgs::default() }), "--term chooses what --what-if"),
+        (what_if(WhatIfArgs { every_incident: true, ..WhatIfArgs::default() }), "--every-incident chooses"),
+        (what_if(WhatIfArgs { runs: Some(9), ..WhatIfArgs::default() }), "--runs chooses"),
+        (part("70", Some("60")), "--to lies before --from"),
+        (part("99999", None), "no record lies between --from and --to; there are #1 to #"),
+        (part("2030-01-01T00:00:00Z", None), "no record lies between --from and --to"),
+    ] {
+        let (exit, out, err) = replay(&args);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{says}");
+        assert!(err.starts_with("error: ") && err.contains(says), "{err}");
+    }
 }

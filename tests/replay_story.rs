@@ -205,7 +205,7 @@ fn abandonments_count_voters() {
 }
 
 #[test]
-fn a_win_says_what_is_lost_at_most() {
+fn a_win_says_what_is_lost_at_least() {
     let told = line(Decision::ElectionWon {
         term: Term(4),
         voters: vec![NODE2, NODE3],
@@ -215,7 +215,7 @@ fn a_win_says_what_is_lost_at_most() {
     });
     assert_eq!(
         told.text,
-        "node2 won term 4: 2 of 3 voters voted for it (node2 and node3); its lease stands for 4.900 s; at most 16 384 \
+        "node2 won term 4: 2 of 3 voters voted for it (node2 and node3); its lease stands for 4.900 s; at least 16 384 \
          bytes are lost, of what the old primary was heard to have written"
     );
 }

@@ -69,7 +69,7 @@ fn delays_are_measured_where_there_are_logs() {
     let args = SweepArgs { logs, seeds: 1, noise_minutes: 1, ..args("lan", "3x300ms") };
     let (_, out, _) = sweep(&args);
     let json: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(json["profile"]["name"], "lan, delays as measured");
+    assert_eq!(json["profile"]["name"], "lan, delays as measured between members");
     let delay = json["profile"]["delay_us_max"].as_u64().unwrap();
     // The logs' messages took a few milliseconds on a busy machine: not the profile's half a millisecond.
     assert!((1_000..50_000).contains(&delay), "{delay}");

@@ -1,11 +1,14 @@
 //! Owns `pgfo explain`: one page about a failover, or about one that did not happen, from one member's log or
 //! from all. It audits first, and must never tell a damaged or diverged log's story without saying so.
 
+mod became;
 mod candidates;
 mod clocks;
 mod deeds;
 mod gather;
 mod incident;
+mod loss;
+mod outage;
 mod page;
 mod phases;
 mod text;
@@ -13,13 +16,15 @@ mod text;
 pub use candidates::Candidate;
 pub use clocks::{Delays, align};
 pub use deeds::{Deed, What};
-pub use gather::{Gathered, Glance, Kept};
+pub use gather::{Gathered, Glance, Kept, Told};
 pub use incident::{Incident, Mark, incidents, kept};
-pub use page::{Kind, Line, Loss, Page, span};
+pub use loss::Loss;
+pub use outage::Outage;
+pub use page::{Kind, Line, Page, span};
 pub use phases::Phase;
 
 use crate::cli::exit::Exit;
-use crate::cli::replay::{Bound, Log, same_cluster, worst};
+use crate::cli::replay::{Log, Moment, key, same_past, sets, worst};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -31,7 +36,7 @@ use std::path::PathBuf;
 /// usage or no such incident, 3 unreadable from some record on, 4 diverged, but recorded by another core revision.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// A log's directory, its events.db, or an exported file; of one member or of several of one cluster.
+    /// A log's directory, its events.db, an exported file, or a folder of them; of one member or of several of one cluster.
     #[arg(required = true, value_name = "LOG")]
     pub logs: Vec<PathBuf>,
     /// Print JSON, for machines.
@@ -42,7 +47,7 @@ pub struct ExplainArgs {
     pub all: bool,
     /// The incident at this time in UTC, or the last one before it.
     #[arg(long, value_name = "TIME", conflicts_with = "term")]
-    pub at: Option<Bound>,
+    pub at: Option<Moment>,
     /// The incident that this term was won, or stood for, in.
     #[arg(long, value_name = "N")]
     pub term: Option<u64>,
@@ -55,7 +60,7 @@ pub struct ExplainArgs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// At this time, or the last before.
-    pub at: Option<Bound>,
+    pub at: Option<Moment>,
     /// In which this term was won or stood for.
     pub term: Option<u64>,
 }
@@ -70,8 +75,7 @@ impl Choice {
             return incidents.iter().rposition(won).or_else(|| incidents.iter().rposition(stood));
         }
         match self.at {
-            Some(Bound::Time(at)) => incidents.iter().rposition(|i| i.began <= at.0),
-            Some(Bound::Record(_)) => None,
+            Some(Moment(at)) => incidents.iter().rposition(|i| i.began <= at.0),
             None => incidents.iter().rposition(|i| i.grave).or_else(|| incidents.len().checked_sub(1)),
         }
     }
@@ -80,20 +84,17 @@ impl Choice {
 /// Reads and audits logs of one cluster, and brings their clocks together.
 ///
 /// # Errors
-/// What is wrong with the command line: no such log, or logs of several clusters.
+/// What is wrong with the command line: no such log, or logs that do not belong together.
 pub fn gather(paths: &[PathBuf]) -> Result<(Vec<Gathered>, Delays), String> {
     let mut logs = Vec::new();
-    for path in paths {
-        logs.push(Gathered::read(path).map_err(|error| error.to_string())?);
+    for path in sets::paths(paths)? {
+        logs.push(Gathered::read(&path).map_err(|error| error.to_string())?);
     }
-    same_cluster_of(&logs)?;
+    logs.sort_by(|a, b| key(&a.log).cmp(&key(&b.log)));
+    let plain: Vec<&Log> = logs.iter().map(|log| &log.log).collect();
+    same_past(&plain).map_err(|error| error.to_string())?;
     let delays = align(&mut logs);
     Ok((logs, delays))
-}
-
-fn same_cluster_of(logs: &[Gathered]) -> Result<(), String> {
-    let plain: Vec<&Log> = logs.iter().map(|log| &log.log).collect();
-    same_cluster(plain.iter().copied()).map_err(|error| error.to_string())
 }
 
 /// Returns the exit code of the worst log.
@@ -165,7 +166,7 @@ pub fn run_to(args: &ExplainArgs, out: &mut impl Write, err: &mut impl Write) ->
 fn print(args: &ExplainArgs, logs: &[Gathered], pages: &[Page], out: &mut impl Write) -> io::Result<()> {
     text::reservations(logs, out)?;
     if args.list || pages.is_empty() {
-        return text::list(pages, out);
+        return text::list(logs, pages, out);
     }
     for (at, page) in pages.iter().enumerate() {
         if at > 0 {

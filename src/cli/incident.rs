@@ -3,8 +3,9 @@
 
 use crate::cli::exit::Exit;
 use crate::cli::replay::{self, Bound, ReplayArgs, live};
-use crate::events::{Event, LogReader};
-use crate::keep::{INCIDENTS_DIR, IncidentFile, IncidentName, Span, Window, cut, list, windows};
+use crate::config::closest;
+use crate::events::{Event, LogReader, Observation};
+use crate::keep::{INCIDENTS_DIR, IncidentFile, IncidentName, Span, Window, cut, list, open_state, windows};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
@@ -107,12 +108,22 @@ fn directory(place: &Place) -> anyhow::Result<PathBuf> {
 
 fn list_all(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     let dir = directory(&args.place)?;
+    if let Some(log) = dir.parent().filter(|log| !log.is_dir()) {
+        anyhow::bail!(
+            "{} is no directory of a log; name one with --log, or a configuration with --config",
+            log.display()
+        );
+    }
     let found = list(&dir).with_context(|| format!("reading {}", dir.display()))?;
     if args.json {
         let items: Vec<_> = found.iter().map(describe).collect();
         writeln!(out, "{:#}", json!({ "directory": dir, "incidents": items }))?;
     } else if found.is_empty() {
-        writeln!(out, "no incidents in {}", dir.display())?;
+        writeln!(
+            out,
+            "no incidents in {}; a daemon writes one when it is over, `pgfo incident export` cuts one out before",
+            dir.display()
+        )?;
     } else {
         let mut table = Table::new();
         table.load_preset(NOTHING).set_header(["time", "term", "outcome", "bytes", "file"]);
@@ -141,11 +152,7 @@ fn describe(file: &IncidentFile) -> serde_json::Value {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
-    let path = if args.incident.exists() {
-        args.incident.clone()
-    } else {
-        directory(&args.place)?.join(&args.incident)
-    };
+    let path = find(args)?;
     let replay = ReplayArgs {
         logs: vec![path.clone()],
         json: args.json,
@@ -171,6 +178,34 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     replay::run(&replay)
 }
 
+/// Returns the file that is meant: itself, or one that the daemon wrote, with or without its ending.
+fn find(args: &ShowArgs) -> anyhow::Result<PathBuf> {
+    if args.incident.exists() {
+        return Ok(args.incident.clone());
+    }
+    // A path says where to look: nothing else is meant by it.
+    if args.incident.components().count() > 1 {
+        anyhow::bail!("there is no file {}", args.incident.display());
+    }
+    let dir = directory(&args.place)?;
+    let found = list(&dir).with_context(|| format!("reading {}", dir.display()))?;
+    let asked = args.incident.to_string_lossy();
+    let is_meant = |file: &&IncidentFile| {
+        let name = file.name.file_name();
+        name == asked || name.strip_suffix(".pgfo") == Some(&asked)
+    };
+    if let Some(file) = found.iter().find(is_meant) {
+        return Ok(file.path.clone());
+    }
+    let names: Vec<String> = found.iter().map(|file| file.name.file_name()).collect();
+    let remedy = match closest(&asked, names.iter().map(String::as_str)) {
+        _ if names.is_empty() => "there is none".to_owned(),
+        Some(name) => format!("did you mean {name}? There are {}", names.join(", ")),
+        None => format!("there are {}", names.join(", ")),
+    };
+    anyhow::bail!("no incident {asked} in {}; {remedy}", dir.display())
+}
+
 fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     // A live log is held by its daemon, which hands out a consistent copy.
     let live = live::copy(&args.log);
@@ -184,6 +219,8 @@ fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
         Choice::Incident(window) => Span { first: window.first, last: window.last },
         Choice::Span(span) => *span,
     };
+    // Those of several members may be put into one directory.
+    let name = member(log)?.map_or(name.clone(), |member| format!("{member}-{name}"));
     let path = if args.out.is_dir() { args.out.join(name) } else { args.out.clone() };
     let mut file = BufWriter::new(
         File::create_new(&path)
@@ -209,6 +246,22 @@ fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
         writeln!(out, "{}: records {first} to {last}", path.display())?;
     }
     Ok(Exit::Ok)
+}
+
+/// Returns the name of the member whose log it is, if the log tells.
+fn member(log: &Path) -> anyhow::Result<Option<String>> {
+    let reader = LogReader::<Event>::open(log)?;
+    let states = reader.checkpoint().and_then(|checkpoint| open_state(checkpoint).ok());
+    if let Some(states) = states {
+        let settings = &states.ledger.settings;
+        return Ok(Some(settings.name(settings.me).to_owned()));
+    }
+    for record in reader {
+        if let Event::Observed(Observation::ProcessStarted(start)) = record?.event {
+            return Ok(Some(start.settings.name(start.settings.me).to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 enum Choice {

@@ -3,19 +3,26 @@
 
 mod args;
 mod audit;
+mod differing;
 mod json;
 pub(crate) mod live;
 mod merge;
+mod past;
 mod progress;
+mod senders;
+pub(crate) mod sets;
 pub(crate) mod text;
 mod what_if;
 
-pub use args::{Bound, ReplayArgs};
+pub use args::{Bound, Moment, ReplayArgs};
 pub use audit::{
     Audit, AuditOptions, DIVERGENCES_KEPT_MAX, Deviation, Receipt, StoryLine, Verdict, audit_from,
     audit_reader, audit_with,
 };
 pub use merge::{Place, Timeline, merge};
+pub use past::Mixed;
+pub(crate) use past::{in_order, key, same_past};
+pub use senders::{Missing, Senders, Sent, missing};
 pub use what_if::{Asked, Change, Changes, Happened, Outcomes, Recorded, Side, Value, WhatIfArgs, Worse};
 
 use crate::cli::exit::Exit;
@@ -32,20 +39,6 @@ pub struct Log {
     pub path: PathBuf,
     /// What the audit found.
     pub audit: Audit,
-}
-
-/// Why several logs make no timeline.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is of cluster {one}, {} of cluster {other}; replay one cluster's logs together", one_path.display(), other_path.display())]
-pub struct OtherCluster {
-    /// The first log.
-    pub one_path: PathBuf,
-    /// Its cluster.
-    pub one: String,
-    /// The one that does not fit.
-    pub other_path: PathBuf,
-    /// Its cluster.
-    pub other: String,
 }
 
 /// Runs `pgfo replay`, writing to standard output.
@@ -67,20 +60,13 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
     if args.what_if.is_asked() {
         return what_if::run_to(args, out, err);
     }
-    let mut logs = Vec::new();
-    for path in &args.logs {
-        match open_and_audit(path, args) {
-            Ok(audit) => logs.push(Log { path: path.clone(), audit }),
-            Err(error) => {
-                writeln!(err, "error: {error}")?;
-                return Ok(Exit::Usage);
-            }
+    let logs = match open_all(args) {
+        Ok(logs) => logs,
+        Err(error) => {
+            writeln!(err, "error: {error}")?;
+            return Ok(Exit::Usage);
         }
-    }
-    if let Err(error) = same_cluster(&logs) {
-        writeln!(err, "error: {error}")?;
-        return Ok(Exit::Usage);
-    }
+    };
     let timeline = (logs.len() > 1).then(|| {
         let audits: Vec<&Audit> = logs.iter().map(|log| &log.audit).collect();
         merge(&audits, args.all)
@@ -97,9 +83,20 @@ pub fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Write) -> 
     }
 }
 
-fn open_and_audit(path: &std::path::Path, args: &ReplayArgs) -> Result<Audit, ReadError> {
-    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: args.logs.len() > 1 };
-    audit_path(path, options, |_| ())
+fn open_all(args: &ReplayArgs) -> Result<Vec<Log>, String> {
+    args.what_if.is_left_out()?;
+    args.is_a_part()?;
+    let paths = sets::paths(&args.logs)?;
+    let options = AuditOptions { all: args.all, story: !args.quiet, receipts: paths.len() > 1 };
+    let mut logs = Vec::new();
+    for path in paths {
+        let audit = audit_path(&path, options, |_| ()).map_err(|error| error.to_string())?;
+        logs.push(Log { path, audit });
+    }
+    in_order(&mut logs);
+    same_past(&logs.iter().collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+    args.holds_some(&logs)?;
+    Ok(logs)
 }
 
 /// What is read of a log.
@@ -134,20 +131,6 @@ pub(crate) fn audit_path(
         }
     });
     Ok(audit_from(checkpoint.as_ref(), records, options))
-}
-
-pub(crate) fn same_cluster<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Result<(), OtherCluster> {
-    let named: Vec<(&Log, &str)> = logs.into_iter().filter_map(|l| Some((l, l.audit.cluster()?))).collect();
-    let Some((first, one)) = named.first() else { return Ok(()) };
-    match named.iter().find(|(_, cluster)| cluster != one) {
-        None => Ok(()),
-        Some((log, other)) => Err(OtherCluster {
-            one_path: first.path.clone(),
-            one: (*one).to_owned(),
-            other_path: log.path.clone(),
-            other: (*other).to_owned(),
-        }),
-    }
 }
 
 /// Returns the worst verdict's code: unreadable, then diverged, then diverged from another revision.

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 /// Exit codes: 0 done, 2 wrong usage.
 #[derive(Clone, Debug, Args)]
 pub struct SweepArgs {
-    /// Logs of one cluster: its members, and its delays as measured, take the place of the profile's.
+    /// Logs of one cluster, or a folder of them: its members, and its delays as measured, take the place of the profile's.
     #[arg(value_name = "LOG")]
     pub logs: Vec<PathBuf>,
     /// What passes by itself: lan, wan, cloud, cloud-noisy.
@@ -123,18 +123,20 @@ fn plan(args: &SweepArgs) -> Result<Trials, String> {
         let data = base.members.iter().position(|m| !m.witness).ok_or("no data member in these logs")?;
         base.primary = crate::core::MemberId(u8::try_from(data).unwrap_or(0));
         // Probes go there and back: half of what they took is one way, where no messages can be matched.
-        let mut probes: Vec<u64> = logs
-            .iter()
-            .flat_map(|l| &l.glances)
-            .filter(|g| g.answered.is_some())
-            .map(|g| g.took.0 / 2)
-            .collect();
+        let mut probes: Vec<u64> =
+            logs.iter().flat_map(|l| &l.glances).filter(|g| g.answered).map(|g| g.took.0 / 2).collect();
         probes.sort_unstable();
         let probe = probes.len().checked_sub(1).map(|last| probes[last * 95 / 100]);
-        let measured =
-            delays.percentile(95).map(|d| d.0).or(probe).ok_or("no delay can be measured in these logs")?;
+        let (measured, how) = match (delays.percentile(95), probe) {
+            (Some(delay), _) => (delay.0, "delays as measured between members"),
+            (None, Some(probe)) => (
+                probe,
+                "delays taken as half of what probes took: no messages between these logs can be matched",
+            ),
+            (None, None) => return Err("no delay can be measured in these logs".to_owned()),
+        };
         profile.delay_us_max = (measured / 1_000).clamp(50, 1_000_000);
-        profile.name = format!("{}, delays as measured", profile.name);
+        profile.name = format!("{}, {how}", profile.name);
     }
     let (heartbeats, leases) = (lengths(&args.heartbeat)?, lengths(&args.lease)?);
     let grid = grid(&heartbeats, &escalations(&args.escalation)?, &leases);
@@ -207,5 +209,9 @@ fn print(trials: &Trials, rows: &[Row], out: &mut impl Write) -> io::Result<()> 
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
-    writeln!(out, "* no other row is at least as good in everything")
+    writeln!(out, "* no other row is at least as good in everything")?;
+    if rows.iter().any(|row| row.max_ms.is_some() && row.p95_ms.is_none()) {
+        writeln!(out, "p95: of 20 recoveries or more only; --seeds asks for more failures a row")?;
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ pub fn args(logs: &[PathBuf]) -> ReplayArgs {
         to: None,
         all: false,
         quiet: false,
-        what_if: WhatIfArgs { runs: 8, ..WhatIfArgs::default() },
+        what_if: WhatIfArgs::default(),
     }
 }
 

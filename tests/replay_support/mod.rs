@@ -44,6 +44,8 @@ pub struct Node {
     pub fails: Option<Actor>,
     roles: Vec<(Actor, Box<Role>)>,
     last: Seq,
+    /// Crashes of its daemon so far: each process has a nonce of its own.
+    pub crashes: u64,
 }
 
 impl Node {
@@ -59,6 +61,7 @@ impl Node {
             fails: None,
             roles,
             last: Seq(0),
+            crashes: 0,
         }
     }
 
@@ -67,7 +70,19 @@ impl Node {
         ProcessIdentity {
             incarnation: Incarnation(0xA0 + n),
             boot_id: BootId(u128::from(n)),
-            nonce: 0xB0 + n,
+            nonce: 0xB0 + n + 0x1000 * self.crashes,
+        }
+    }
+
+    /// Its daemon crashes, and its log loses the last batches: they were not flushed.
+    pub fn crash(&mut self, batches_lost: usize) {
+        self.batches.truncate(self.batches.len() - batches_lost);
+        self.last = self.batches.last().unwrap().last().unwrap().seq;
+        self.crashes += 1;
+        self.up = false;
+        self.roles = Actor::ROLES.map(|actor| (actor, role(actor, &self.settings).unwrap())).into();
+        for record in self.batches.iter().flatten() {
+            self.roles.iter_mut().for_each(|(_, machine)| machine.evolve(record));
         }
     }
 
@@ -247,6 +262,16 @@ impl Cluster {
         self.observe(member, Actor::Daemon, Observation::ProcessStarted(Box::new(start)));
     }
 
+    /// Everybody meets a member that started anew.
+    pub fn meet(&mut self, member: MemberId) {
+        for peer in [NODE1, NODE2, NODE3].into_iter().filter(|p| *p != member) {
+            for (one, other) in [(member, peer), (peer, member)] {
+                let process = self.node(other).process();
+                self.observe(one, Actor::PeerLink, Observation::PeerConnected { member: other, process });
+            }
+        }
+    }
+
     pub fn probe(&mut self, member: MemberId, target: MemberId, kind: ProbeKind) {
         let report = match self.node(target).postgres {
             Some(answer) => ProbeReport::Answered(answer),
@@ -353,6 +378,45 @@ pub fn failover() -> Cluster {
     cluster.node(NODE2).postgres = Some(standby(0x300_02A0, 2));
     cluster.heartbeat(NODE3);
     cluster
+}
+
+/// The host of node1 crashes right after its daemon spoke, and with it the end of its log; node3 takes over.
+pub fn crashed_host() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE2).postgres = Some(standby(0x300_01A8, 1));
+    cluster.node(NODE3).postgres = Some(standby(0x300_0220, 1));
+    cluster.node(NODE1).postgres = Some(primary(0x300_0220, 1));
+    for _ in 0..3 {
+        cluster.heartbeat(NODE1);
+    }
+    let lost = cluster.node(NODE1).batches.len() / 3;
+    cluster.node(NODE1).crash(lost);
+    cluster.node(NODE1).postgres = None;
+    for member in [NODE2, NODE3] {
+        let gone = Observation::PeerDisconnected { member: NODE1, refused: false };
+        cluster.observe(member, Actor::PeerLink, gone);
+        cluster.probe(member, NODE1, ProbeKind::Heartbeat);
+        for massage in 1..=3 {
+            cluster.probe(member, NODE1, ProbeKind::Massage(massage));
+            cluster.advance_millis(300);
+        }
+    }
+    cluster.advance_millis(6_000);
+    cluster.promote(promoted());
+    cluster.advance_millis(500);
+    cluster
+}
+
+/// Its daemon starts again, many minutes later, and gives out anew the numbers of the records that were lost.
+pub fn come_back(cluster: &mut Cluster) {
+    cluster.advance_millis(700_000);
+    cluster.node(NODE1).up = true;
+    cluster.start(NODE1);
+    cluster.meet(NODE1);
+    for _ in 0..5 {
+        cluster.heartbeat(NODE3);
+    }
 }
 
 /// Compares a text with the golden one of that name; `UPDATE_GOLDEN=1` writes it anew.

@@ -21,7 +21,7 @@ pub struct Candidate {
     pub frozen: bool,
     /// Its priority.
     pub priority: u32,
-    /// Its rank as it counted itself, from 0, if it planned to stand.
+    /// Its rank as it counted itself, from 0, if it planned to stand and could be promoted.
     pub rank: Option<u8>,
     /// Whether it took over.
     pub won: bool,
@@ -63,7 +63,7 @@ pub(super) fn candidates(logs: &[Gathered], incident: &Incident, settings: &Sett
                 position: position.map(|at| format!("{} on {}", at.lsn, lineage(&at.lineage))),
                 frozen: stands_at.is_some(),
                 priority: p.priority,
-                rank: rank(logs, incident, p.member),
+                rank: rank(logs, incident, p.member).filter(|_| won || p.electable.is_ok()),
                 won,
                 why,
             }

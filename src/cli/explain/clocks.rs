@@ -2,7 +2,9 @@
 //! so is corrected; and the delays between members, as measured.
 
 use super::gather::Gathered;
+use crate::cli::replay::{Audit, Senders, Sent};
 use crate::core::{MemberId, Nanos};
+use pgfo_replay::Seq;
 use std::collections::BTreeMap;
 
 /// How long messages took from one member to another.
@@ -40,6 +42,10 @@ pub fn align(logs: &mut [Gathered]) -> Delays {
     each_message(logs, |from, to, took| {
         let link = logs[from].me().zip(logs[to].me());
         let took = took - logs[to].ahead_nanos + logs[from].ahead_nanos;
+        // One way alone can't tell a delay from a clock that is ahead.
+        if !least.contains_key(&(to, from)) {
+            return;
+        }
         if let (Some(link), Ok(took)) = (link, u64::try_from(took)) {
             delays.0.entry(link).or_default().push(Nanos(took));
         }
@@ -71,25 +77,19 @@ fn next_ahead(
 /// Calls `see` with sender, receiver and the difference of their wall clocks, for each message of which
 /// both ends are at hand.
 fn each_message(logs: &[Gathered], mut see: impl FnMut(usize, usize, i64)) {
-    for (to, log) in logs.iter().enumerate() {
-        let Some(settings) = log.settings() else { continue };
-        let first = log.audit().first.map_or(1, |(first, _)| first.0);
-        for receipt in &log.audit().receipts {
-            let name = settings.name(receipt.from);
-            let sender = logs.iter().position(|other| {
-                other.audit().member() == Some(name)
-                    && receipt.incarnation.is_none_or(|i| other.audit().incarnations.contains(&i))
-            });
-            let Some(from) = sender else { continue };
-            let audit = logs[from].audit();
-            let begins = audit.first.map_or(1, |(first, _)| first.0);
-            let wall = |walls: &[pgfo_replay::WallNanos], seq: u64, first: u64| {
-                let at = usize::try_from(seq.checked_sub(first)?).ok()?;
-                walls.get(at).map(|w| w.0)
-            };
-            let sent = wall(&audit.walls, receipt.sent_by.0, begins);
-            let received = wall(&log.audit().walls, receipt.seq.0, first);
-            if let (Some(sent), Some(received)) = (sent, received) {
+    let audits: Vec<&Audit> = logs.iter().map(Gathered::audit).collect();
+    let senders = Senders::of(&audits);
+    let wall = |audit: &Audit, seq: Seq| {
+        let begins = audit.first.map_or(1, |(first, _)| first.0);
+        let at = usize::try_from(seq.0.checked_sub(begins)?).ok()?;
+        audit.walls.get(at).map(|wall| wall.0)
+    };
+    for (to, audit) in audits.iter().enumerate() {
+        for receipt in &audit.receipts {
+            let Sent::Here(from) = senders.find(to, receipt) else { continue };
+            if let (Some(sent), Some(received)) =
+                (wall(audits[from], receipt.sent_by), wall(audit, receipt.seq))
+            {
                 see(from, to, received - sent);
             }
         }

@@ -70,8 +70,8 @@ pub enum What {
     },
     /// An election was won.
     Won {
-        /// Bytes lost at most; `None`: not known.
-        loss_bytes_max: Option<u64>,
+        /// Bytes that the old primary was heard to have written and the winner lacks; `None`: not known.
+        loss_bytes: Option<u64>,
     },
     /// A promotion was ordered.
     PromotionOrdered,
@@ -171,7 +171,7 @@ fn decided(decision: &Decision) -> Option<(What, Option<Term>)> {
             (What::Refused { candidate: *candidate }, Some(ask.term))
         }
         Decision::ElectionWon { term, loss_bytes_max, .. } => {
-            (What::Won { loss_bytes_max: *loss_bytes_max }, Some(*term))
+            (What::Won { loss_bytes: *loss_bytes_max }, Some(*term))
         }
         Decision::PromotionOrdered { term } | Decision::PromotionOrderedOf { term, .. } => {
             (What::PromotionOrdered, Some(*term))

@@ -5,7 +5,9 @@ use super::deeds::{Deed, deed};
 use crate::cli::replay::{Audit, AuditOptions, Log, Seen, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
-use crate::events::{Decision, Event, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings};
+use crate::events::{
+    Answer, Decision, Event, Message, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings,
+};
 use pgfo_replay::{Seq, WallNanos};
 use std::path::Path;
 
@@ -35,8 +37,25 @@ pub struct Glance {
     pub kind: ProbeKind,
     /// How long it took.
     pub took: Nanos,
-    /// Whether it was answered, and if so, where the WAL ended.
-    pub answered: Option<Option<Lsn>>,
+    /// Whether it was answered.
+    pub answered: bool,
+    /// Where the WAL ended, if the answer said.
+    pub lsn: Option<Lsn>,
+    /// Whether it was in recovery.
+    pub in_recovery: bool,
+    /// Whether it had replayed all that it has.
+    pub waits_for_wal: bool,
+}
+
+/// A heartbeat that was heard, as short as it can be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When it came.
+    pub wall: WallNanos,
+    /// Who sent it.
+    pub from: MemberId,
+    /// Where the WAL of a PostgreSQL that is no standby ended.
+    pub lsn: Option<Lsn>,
 }
 
 /// One log, audited and read.
@@ -48,6 +67,8 @@ pub struct Gathered {
     pub kept: Vec<Kept>,
     /// All probes, in order.
     pub glances: Vec<Glance>,
+    /// All heartbeats that were heard, in order.
+    pub told: Vec<Told>,
     /// How far this member's clock is ahead of the common time.
     pub ahead_nanos: i64,
 }
@@ -62,7 +83,13 @@ impl Gathered {
         let options = AuditOptions { all: false, story: false, receipts: true };
         let audit = audit_path(path, options, |seen| gathering.take(seen))?;
         let log = Log { path: path.to_owned(), audit };
-        Ok(Self { log, kept: gathering.kept, glances: gathering.glances, ahead_nanos: 0 })
+        Ok(Self {
+            log,
+            kept: gathering.kept,
+            glances: gathering.glances,
+            told: gathering.told,
+            ahead_nanos: 0,
+        })
     }
 
     /// Returns what the audit found.
@@ -92,10 +119,7 @@ impl Gathered {
     /// Returns the last answer that this member had from `target` before a common instant.
     #[must_use]
     pub fn last_answer(&self, target: MemberId, before: i64) -> Option<&Glance> {
-        self.glances
-            .iter()
-            .rev()
-            .find(|g| g.target == target && g.answered.is_some() && self.common(g.wall) <= before)
+        self.glances.iter().rev().find(|g| g.target == target && g.answered && self.common(g.wall) <= before)
     }
 }
 
@@ -106,6 +130,7 @@ struct Gathering {
     known: Option<(MemberId, Term)>,
     kept: Vec<Kept>,
     glances: Vec<Glance>,
+    told: Vec<Told>,
 }
 
 impl Gathering {
@@ -130,13 +155,28 @@ impl Gathering {
                 self.settings = Some((**settings).clone());
             }
             Event::Observed(Observation::ProbeCompleted { target, kind, report, took, .. }) => {
-                let answered = match report {
-                    ProbeReport::Answered(answer) => Some(answer.lsn()),
+                let answer = match report {
+                    ProbeReport::Answered(answer) => Some(answer),
                     ProbeReport::Alive(_) | ProbeReport::Failed(_) => None,
                 };
-                let (seq, wall) = (record.seq, record.wall);
-                let (target, kind, took) = (*target, *kind, *took);
-                self.glances.push(Glance { seq, wall, target, kind, took, answered });
+                self.glances.push(Glance {
+                    seq: record.seq,
+                    wall: record.wall,
+                    target: *target,
+                    kind: *kind,
+                    took: *took,
+                    answered: answer.is_some(),
+                    lsn: answer.and_then(Answer::lsn),
+                    in_recovery: answer.is_some_and(|a| a.in_recovery),
+                    waits_for_wal: answer.is_some_and(|a| a.waits_for_wal),
+                });
+            }
+            Event::Observed(Observation::MessageReceived {
+                from, message: Message::Heartbeat(h), ..
+            }) => {
+                let writes = h.postgres.filter(|p| p.in_recovery == Some(false));
+                let lsn = writes.and_then(|p| p.received.max(p.replayed));
+                self.told.push(Told { wall: record.wall, from: *from, lsn });
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

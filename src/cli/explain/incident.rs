@@ -3,6 +3,7 @@
 
 use super::deeds::What;
 use super::gather::{Gathered, Kept};
+use crate::cli::replay::{Audit, Senders, Sent};
 use crate::core::{MemberId, Term};
 use crate::events::{CandidacyKind, Decision, Event, Message, Observation};
 use std::collections::BTreeSet;
@@ -40,6 +41,8 @@ pub struct Incident {
     pub winner: Option<(MemberId, Term)>,
     /// Members that hold the primary down at the end of the logs, or when another took over.
     pub down: BTreeSet<MemberId>,
+    /// Members that suspected the primary, and did not come to a conclusion.
+    suspected_by: BTreeSet<MemberId>,
     /// The highest term that somebody stood in.
     pub stood: Option<Term>,
     /// Whether more than a suspicion was seen.
@@ -55,6 +58,7 @@ impl Incident {
             marks: Vec::new(),
             winner: None,
             down: BTreeSet::new(),
+            suspected_by: BTreeSet::new(),
             stood: None,
             grave: false,
         }
@@ -67,9 +71,42 @@ impl Incident {
             && !self.marks.iter().any(|m| matches!(kept(logs, *m).deed.what, What::HeldDown(_) | What::Sign))
     }
 
+    /// Returns the common time at which the winner was announced, or first heard to be, if somebody won.
+    #[must_use]
+    pub fn taken_over_at(&self, logs: &[Gathered]) -> Option<i64> {
+        let (_, won) = self.winner?;
+        let tells = |m: &&Mark| {
+            let deed = kept(logs, **m).deed;
+            deed.term == Some(won) && matches!(deed.what, What::Announced | What::Learned)
+        };
+        self.marks.iter().find(tells).map(|m| m.at)
+    }
+
+    /// Returns who suspected the primary when these logs end: neither came to a conclusion nor started anew.
+    #[must_use]
+    pub fn suspects(&self, logs: &[Gathered]) -> Vec<MemberId> {
+        let started_anew = |who: MemberId| {
+            let own = self.marks.iter().rev().find(|m| {
+                let deed = kept(logs, **m).deed;
+                deed.who == who && deed.what == What::Sign && !deed.heard
+            });
+            own.is_some_and(|m| logs[m.log].kept[m.kept..].iter().any(|k| k.deed.what == What::Started))
+        };
+        self.suspected_by.iter().copied().filter(|who| !started_anew(*who)).collect()
+    }
+
     fn take(&mut self, mark: Mark, kept: &Kept) {
         self.marks.push(mark);
         self.ended = self.ended.max(mark.at);
+        match kept.deed.what {
+            What::HeldDown(_) | What::SeenAgain | What::Started => {
+                self.suspected_by.remove(&kept.deed.who);
+            }
+            What::Sign if matches!(kept.record.event, Event::Decided(Decision::SuspicionRaised { .. })) => {
+                self.suspected_by.insert(kept.deed.who);
+            }
+            _ => {}
+        }
         match kept.deed.what {
             What::HeldDown(_) => {
                 self.down.insert(kept.deed.who);
@@ -111,14 +148,17 @@ fn announced(kept: &Kept) -> Option<(MemberId, Term)> {
 /// Returns all incidents that the logs tell of, in order of their beginning.
 #[must_use]
 pub fn incidents(logs: &[Gathered]) -> Vec<Incident> {
+    let audits: Vec<&Audit> = logs.iter().map(Gathered::audit).collect();
+    let senders = Senders::of(&audits);
     let mut marks: Vec<Mark> = Vec::new();
     for (log, gathered) in logs.iter().enumerate() {
         marks.extend(
-            gathered.kept.iter().enumerate().filter(|(i, k)| counts(logs, log, *i, k)).map(|(i, k)| Mark {
-                at: gathered.common(k.record.wall),
-                log,
-                kept: i,
-            }),
+            gathered
+                .kept
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| counts(logs, &senders, log, *i))
+                .map(|(i, k)| Mark { at: gathered.common(k.record.wall), log, kept: i }),
         );
     }
     // Stable: records of one log keep their order.
@@ -155,13 +195,13 @@ fn begin(logs: &[Gathered], about: (MemberId, Term), mark: Mark, before: &mut Ve
     incident
 }
 
-/// Whether a record counts at all: what only echoes a log that is at hand does not, nor does the end of
+/// Whether a record counts at all: what only echoes a record that is at hand does not, nor does the end of
 /// a process that nobody drew a conclusion from.
-fn counts(logs: &[Gathered], log: usize, at: usize, kept: &Kept) -> bool {
+fn counts(logs: &[Gathered], senders: &Senders<'_>, log: usize, at: usize) -> bool {
     let gathered = &logs[log];
+    let kept = &gathered.kept[at];
     if kept.deed.heard {
-        let name = gathered.settings().map(|s| s.name(kept.deed.who));
-        return !logs.iter().any(|other| name.is_some() && other.audit().member() == name);
+        return !matches!(senders.find_at(log, kept.record.seq), Sent::Here(_));
     }
     let is_observed_sign = kept.deed.what == What::Sign && kept.record.cause.is_none();
     !is_observed_sign
@@ -203,9 +243,11 @@ fn home(all: &[Incident], mark: Mark, kept: &Kept) -> Option<usize> {
     let at = all.iter().rposition(|i| i.about == (primary, term))?;
     let incident = &all[at];
     let recent = mark.at - incident.ended <= QUIET_NANOS;
-    let open = incident.winner.is_none() && !incident.down.is_empty();
-    let returns = of_former && deed.who == incident.about.0 && incident.winner.is_some();
-    (recent || open || returns).then_some(at)
+    let open = incident.winner.is_none() && !(incident.down.is_empty() && incident.suspected_by.is_empty());
+    // Whoever was replaced can't fail again in that term: what is still told of it is told by those who have
+    // not learned yet.
+    let is_replaced = incident.winner.is_some();
+    (recent || open || is_replaced).then_some(at)
 }
 
 /// Whether a record begins an incident.

@@ -1,14 +1,18 @@
 //! Owns the page about one incident, as data: which records it shows, in which part. What a record says is
 //! the story's business; here is only what follows from several of them: distances, and who is missing.
 
+use super::became::became;
 use super::candidates::{Candidate, candidates};
 use super::deeds::What;
 use super::gather::{Gathered, Kept};
 use super::incident::{Incident, Mark, kept};
+use super::loss::{Loss, loss};
+use super::outage::{Outage, outage, outage_words};
 use super::phases::{Phase, phases};
-use crate::core::{Lsn, MemberId, Nanos};
-use crate::events::story::grouped;
+use crate::cli::replay::text::time;
+use crate::core::{MemberId, Nanos};
 use crate::events::{Decision, Event, NoElection, Refusal, Settings};
+use pgfo_replay::WallNanos;
 use serde::Serialize;
 
 /// What a page is about, in a word for machines.
@@ -21,6 +25,8 @@ pub enum Kind {
     PrimaryStayed,
     /// Nobody leads at the end of these logs.
     NobodyTookOver,
+    /// These logs end before it was decided.
+    LogsEnd,
     /// A former primary was kept from writing.
     FormerPrimaryRefused,
 }
@@ -40,19 +46,6 @@ pub struct Line {
     pub again: u64,
 }
 
-/// What may be lost.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Loss {
-    /// Bytes at most, as the winner reckoned from what it had heard; `None`: not known from these logs.
-    pub bytes_max: Option<u64>,
-    /// Bytes of WAL past the fork that the old primary's own daemon saw last, if its log is at hand.
-    pub past_fork_bytes: Option<u64>,
-    /// Bytes past the fork that the old primary found when it was to follow.
-    pub found_bytes: Option<u64>,
-    /// Where the new timeline forked off.
-    pub forked_at: Option<String>,
-}
-
 /// The page.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
@@ -64,6 +57,8 @@ pub struct Page {
     pub kind: Kind,
     /// Common time of the first sign, nanoseconds since 1970.
     pub began_ns: i64,
+    /// The same as RFC 3339, UTC, milliseconds.
+    pub began: String,
     /// The failed primary.
     pub primary: String,
     /// Its term.
@@ -88,10 +83,14 @@ pub struct Page {
     pub taken_over: Vec<Line>,
     /// How long each phase took.
     pub phases: Vec<Phase>,
+    /// For how long nobody could write; only where somebody took over.
+    pub write_outage: Option<Outage>,
     /// What may be lost; only where another took over.
     pub loss: Option<Loss>,
     /// Followers, and the old primary.
     pub afterwards: Vec<Line>,
+    /// What became of the old primary; only where another took over.
+    pub old_primary: Option<String>,
     /// Members whose logs are not at hand: of them only what they told is known.
     pub missing_logs: Vec<String>,
 }
@@ -103,50 +102,52 @@ impl Page {
         // An incident has marks, and a mark has a log whose settings were read.
         let settings = incident.marks.iter().find_map(|m| logs[m.log].settings()).cloned();
         let settings = settings.unwrap_or_else(|| unreachable!("a record is kept only under settings"));
+        let write_outage = outage(logs, incident, &settings);
+        let stopped = write_outage.as_ref().and_then(|o| Some(o.stopped_ns? + incident.began));
         let view = View { logs, incident, settings: &settings };
         let winner = incident.winner.map(|(member, _)| settings.name(member).to_owned());
         let kind = view.kind();
-        let missing_logs = settings.ids().map(|m| settings.name(m));
-        let missing_logs = missing_logs
-            .filter(|name| !logs.iter().any(|log| log.audit().member() == Some(name)))
-            .map(str::to_owned)
-            .collect();
+        let missing_logs = view.missing_logs().map(str::to_owned).collect();
         Self {
             number,
             cluster: settings.cluster.clone(),
             kind,
             began_ns: incident.began,
+            began: time(WallNanos(incident.began)),
             primary: settings.name(incident.about.0).to_owned(),
             term: incident.about.1.0,
-            headline: view.headline(kind),
+            headline: view.headline(kind, write_outage.as_ref()),
             winner,
             won_term: incident.winner.map(|(_, term)| term.0),
-            seen: view.lines(|k| view.is_seen(k)),
-            stood: view.lines(|k| {
-                matches!(
-                    k.deed.what,
-                    What::Planned
-                        | What::Abandoned
-                        | What::Withheld(_)
-                        | What::Stood(_)
-                        | What::Yielded
-                        | What::CaughtUp
-                )
+            seen: view.lines(|mark, k| view.is_seen(mark, k)),
+            stood: view.lines(|mark, k| {
+                !view.is_over(mark)
+                    && matches!(
+                        k.deed.what,
+                        What::Planned
+                            | What::Abandoned
+                            | What::Withheld(_)
+                            | What::Stood(_)
+                            | What::Yielded
+                            | What::CaughtUp
+                    )
             }),
             why_not: view.why_not(),
             candidates: candidates(logs, incident, &settings),
-            votes: view.lines(|k| {
+            votes: view.lines(|_, k| {
                 matches!(k.deed.what, What::Voted { .. } | What::Refused { .. } | What::FreezeRefused)
             }),
-            taken_over: view.lines(|k| {
+            taken_over: view.lines(|_, k| {
                 matches!(
                     k.deed.what,
                     What::Won { .. } | What::PromotionOrdered | What::Promoted { .. } | What::Announced
                 )
             }),
             phases: phases(logs, incident),
-            loss: incident.winner.map(|_| view.loss()),
-            afterwards: view.lines(|k| view.is_afterwards(k)),
+            loss: loss(logs, incident, &settings, stopped),
+            write_outage,
+            old_primary: became(logs, incident, &settings),
+            afterwards: view.lines(|mark, k| view.is_afterwards(mark, k)),
             missing_logs,
         }
     }
@@ -163,12 +164,13 @@ impl View<'_> {
         match (self.incident.winner, self.incident.down.is_empty()) {
             (Some(_), _) => Kind::FailedOver,
             _ if self.incident.is_of_former_primary(self.logs) => Kind::FormerPrimaryRefused,
+            (None, true) if !self.incident.suspects(self.logs).is_empty() => Kind::LogsEnd,
             (None, true) => Kind::PrimaryStayed,
             (None, false) => Kind::NobodyTookOver,
         }
     }
 
-    fn headline(&self, kind: Kind) -> String {
+    fn headline(&self, kind: Kind, outage: Option<&Outage>) -> String {
         let (primary, term) = self.incident.about;
         let old = self.settings.name(primary);
         match (kind, self.incident.winner) {
@@ -177,15 +179,31 @@ impl View<'_> {
                 let after = self.time_of(|k| {
                     k.deed.term == Some(won) && matches!(k.deed.what, What::Announced | What::Learned)
                 });
-                let after = after.map_or(String::new(), |at| format!(", {} after the first sign", span(at)));
+                let mut after =
+                    after.map_or(String::new(), |at| format!(", {} after the first sign", span(at)));
+                if let Some(words) = outage.and_then(outage_words) {
+                    after = format!("{after}; {words}");
+                }
                 if winner == primary {
                     return format!("{by} stayed the primary, by winning term {won} anew{after}");
                 }
                 format!("{by} took over from {old}, primary of term {term}, by winning term {won}{after}")
             }
-            (Kind::NobodyTookOver, _) => format!(
-                "nobody took over from {old}, primary of term {term}: at the end of these logs {} held it down",
-                names(self.settings, self.incident.down.iter().copied())
+            (Kind::NobodyTookOver, _) => {
+                let down = names(self.settings, self.incident.down.iter().copied());
+                if self.missing_logs().next().is_some() {
+                    return format!(
+                        "nobody took over from {old}, primary of term {term}, as far as these logs tell: at their end \
+                         {down} held it down"
+                    );
+                }
+                format!(
+                    "nobody took over from {old}, primary of term {term}: at the end of these logs {down} held it down"
+                )
+            }
+            (Kind::LogsEnd, _) => format!(
+                "not known: these logs end while {old}, primary of term {term}, was suspected by {}",
+                names(self.settings, self.incident.suspects(self.logs).into_iter())
             ),
             (Kind::FormerPrimaryRefused, _) => {
                 let who =
@@ -201,6 +219,12 @@ impl View<'_> {
         }
     }
 
+    /// Members whose logs are not at hand.
+    fn missing_logs(&self) -> impl Iterator<Item = &str> {
+        let names = self.settings.ids().map(|m| self.settings.name(m));
+        names.filter(|name| !self.logs.iter().any(|log| log.audit().member() == Some(name)))
+    }
+
     fn marks(&self) -> impl Iterator<Item = &Kept> {
         self.incident.marks.iter().map(|m| kept(self.logs, *m))
     }
@@ -210,20 +234,30 @@ impl View<'_> {
         Some(mark.at - self.incident.began)
     }
 
-    fn is_seen(&self, k: &Kept) -> bool {
+    /// Whether another had taken over by then: what is seen later led to nothing any more.
+    fn is_over(&self, mark: Mark) -> bool {
+        self.incident.taken_over_at(self.logs).is_some_and(|taken| mark.at > taken)
+    }
+
+    fn is_seen(&self, mark: Mark, k: &Kept) -> bool {
         let old = k.deed.who == self.incident.about.0;
-        let after_win = self.incident.winner.is_some() && k.known != Some(self.incident.about);
         match k.deed.what {
-            What::Sign | What::HeldDown(_) | What::SeenAgain | What::Expired | What::Confirmed => true,
-            What::Fence(_) | What::FenceEnded { .. } | What::Released => !after_win,
-            What::Lost(peer) => peer == self.incident.about.0 || old,
+            What::Sign
+            | What::HeldDown(_)
+            | What::SeenAgain
+            | What::Expired
+            | What::Confirmed
+            | What::Fence(_)
+            | What::FenceEnded { .. }
+            | What::Released => !self.is_over(mark),
+            What::Lost(peer) => (peer == self.incident.about.0 || old) && !self.is_over(mark),
             _ => false,
         }
     }
 
-    fn is_afterwards(&self, k: &Kept) -> bool {
+    fn is_afterwards(&self, mark: Mark, k: &Kept) -> bool {
         let old = k.deed.who == self.incident.about.0;
-        let after_win = self.incident.winner.is_some() && k.known != Some(self.incident.about);
+        let after_win = self.is_over(mark);
         match k.deed.what {
             What::FollowOrdered | What::Followed { .. } | What::FollowRefused { .. } => true,
             What::Fence(_) | What::FenceEnded { .. } | What::Released => old && after_win,
@@ -233,12 +267,12 @@ impl View<'_> {
     }
 
     /// The chosen records; what was said before in the same words is counted only.
-    fn lines(&self, is: impl Fn(&Kept) -> bool) -> Vec<Line> {
+    fn lines(&self, is: impl Fn(Mark, &Kept) -> bool) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
         let mut last: Option<(Mark, What)> = None;
         for mark in &self.incident.marks {
             let k = kept(self.logs, *mark);
-            if !is(k) {
+            if !is(*mark, k) {
                 continue;
             }
             // Two logs that heard the same of a third, whose log is not at hand.
@@ -298,47 +332,6 @@ impl View<'_> {
             format!("; {name} had its last answer from {} {} before", self.settings.name(primary), span(ago))
         })
     }
-
-    fn loss(&self) -> Loss {
-        let won = self.incident.winner.map(|(_, term)| term);
-        let bytes_max = self.marks().find_map(|k| match k.deed.what {
-            What::Won { loss_bytes_max } if k.deed.term == won => loss_bytes_max,
-            _ => None,
-        });
-        let conceded = self.marks().filter_map(|k| match k.deed.what {
-            What::Voted { loss_bytes, .. } if k.deed.term == won => Some(loss_bytes),
-            _ => None,
-        });
-        let conceded = conceded.max().filter(|bytes| *bytes > 0);
-        let forked = self.marks().find_map(|k| match &k.record.event {
-            Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a))
-                if Some(a.term) == won =>
-            {
-                a.forked.map(|(_, at)| at)
-            }
-            _ => None,
-        });
-        let found = self.marks().find_map(|k| match k.deed.what {
-            What::FollowRefused { past_fork_bytes } if k.deed.who == self.incident.about.0 => past_fork_bytes,
-            _ => None,
-        });
-        let past_fork = forked.and_then(|at| Some(self.old_primary_at()?.bytes_since(at)));
-        Loss {
-            bytes_max: bytes_max.max(conceded),
-            past_fork_bytes: past_fork,
-            found_bytes: found,
-            forked_at: forked.map(|at| at.to_string()),
-        }
-    }
-
-    /// Where the old primary's own daemon saw its WAL end last, before another took over.
-    fn old_primary_at(&self) -> Option<Lsn> {
-        let name = self.settings.name(self.incident.about.0);
-        let log = self.logs.iter().find(|log| log.audit().member() == Some(name))?;
-        let end =
-            self.incident.began + self.time_of(|k| matches!(k.deed.what, What::Announced | What::Learned))?;
-        log.last_answer(self.incident.about.0, end)?.answered?
-    }
 }
 
 fn seers(event: &Event) -> Vec<MemberId> {
@@ -372,26 +365,4 @@ fn names(settings: &Settings, members: impl Iterator<Item = MemberId>) -> String
 pub fn span(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     format!("{sign}{}", Nanos(nanos.unsigned_abs()))
-}
-
-/// What was lost at most, in words.
-#[must_use]
-pub(super) fn loss_words(loss: &Loss, old: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    words.push(match loss.bytes_max {
-        Some(0) => format!("nothing that {old} was heard to have written before"),
-        Some(bytes) => format!("at most {} bytes of what {old} was heard to have written", grouped(bytes)),
-        None => format!("how much {old} had written last is not in these logs"),
-    });
-    let at = loss.forked_at.as_deref().unwrap_or("the fork");
-    match loss.past_fork_bytes {
-        Some(0) => words
-            .push(format!("its own daemon had last seen nothing past {at}, where the new timeline begins")),
-        Some(bytes) => words.push(format!("its own daemon had last seen {} bytes past {at}", grouped(bytes))),
-        None => {}
-    }
-    if let Some(bytes) = loss.found_bytes {
-        words.push(format!("when it was to follow, {old} held {} bytes past the fork", grouped(bytes)));
-    }
-    words
 }

@@ -7,6 +7,9 @@ use super::incident::{Incident, Mark, kept};
 use crate::core::MemberId;
 use serde::Serialize;
 
+/// A shorter stretch between two phases is the records' own granularity.
+const GAP_NANOS: i64 = 100_000_000;
+
 /// One phase.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Phase {
@@ -30,7 +33,10 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     let old = Some(incident.about.0);
     let down = first(candidate, &|w| matches!(w, What::HeldDown(_)))
         .or_else(|| first(None, &|w| matches!(w, What::HeldDown(_))));
-    let fence = first(old, &|w| matches!(w, What::Fence(_)));
+    // One at its return belongs to what came afterwards.
+    let taken = incident.taken_over_at(logs);
+    let fence =
+        first(old, &|w| matches!(w, What::Fence(_))).filter(|at| taken.is_none_or(|taken| *at <= taken));
     let over = first(old, &|w| matches!(w, What::Released | What::Confirmed))
         .or_else(|| first(old, &|w| matches!(w, What::FenceEnded { complete: true })));
     let stood = incident.winner.and_then(|(member, term)| {
@@ -80,7 +86,24 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
         })
         .collect();
     phases.sort_by_key(|p| p.begins_ns);
+    fill(&mut phases);
     phases
+}
+
+/// Tells of each stretch that no phase covers.
+fn fill(phases: &mut Vec<Phase>) {
+    let mut filled: Vec<Phase> = Vec::new();
+    let mut until = 0;
+    for phase in phases.drain(..) {
+        let gap = phase.begins_ns - until;
+        if gap >= GAP_NANOS {
+            let what = "none of these: too few held it down, or it still wrote, or nobody could stand";
+            filled.push(Phase { name: "undecided", begins_ns: until, took_ns: gap, what });
+        }
+        until = until.max(phase.begins_ns + phase.took_ns);
+        filled.push(phase);
+    }
+    *phases = filled;
 }
 
 fn find(

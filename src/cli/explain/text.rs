@@ -1,9 +1,10 @@
 //! Owns what `pgfo explain` prints for people: one page an incident.
 
 use super::gather::Gathered;
-use super::page::{Kind, Line, Page, loss_words, span};
-use crate::cli::replay::Verdict;
-use crate::cli::replay::text::{BAD, BOLD, DIM, GOOD, WARNING, printable, time, verdict};
+use super::loss::loss_words;
+use super::page::{Kind, Line, Page, span};
+use crate::cli::replay::text::{BAD, BOLD, DIM, GOOD, WARNING, missing, printable, time, verdict};
+use crate::cli::replay::{Audit, Verdict, missing as missing_senders};
 use comfy_table::{ContentArrangement, Table, presets};
 use pgfo_replay::WallNanos;
 use std::io::{self, Write};
@@ -16,11 +17,15 @@ pub(super) fn reservations(logs: &[Gathered], out: &mut impl Write) -> io::Resul
         verdict(&log.log, out)?;
         writeln!(out)?;
     }
-    Ok(())
+    let audits: Vec<&Audit> = logs.iter().map(Gathered::audit).collect();
+    missing(missing_senders(&audits), out)
 }
 
 /// Prints one line an incident.
-pub(super) fn list(pages: &[Page], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn list(logs: &[Gathered], pages: &[Page], out: &mut impl Write) -> io::Result<()> {
+    if pages.is_empty() && logs.iter().any(|log| log.audit().verdict() == Verdict::Unreadable) {
+        return writeln!(out, "not known: no incident in what could be read of these logs");
+    }
     if pages.is_empty() {
         return writeln!(out, "no incident: nobody held a primary down within these logs");
     }
@@ -41,7 +46,7 @@ pub(super) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
     let style = match page.kind {
         Kind::FailedOver | Kind::PrimaryStayed => GOOD,
         Kind::NobodyTookOver => BAD,
-        Kind::FormerPrimaryRefused => WARNING,
+        Kind::FormerPrimaryRefused | Kind::LogsEnd => WARNING,
     };
     let (cluster, began) = (printable(&page.cluster), time(WallNanos(page.began_ns)));
     writeln!(out, "{BOLD}Incident {} of cluster {cluster}, {began}{BOLD:#}", page.number)?;
@@ -58,9 +63,14 @@ pub(super) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
     lines("Taking over", &page.taken_over, out)?;
     phases(page, out)?;
     if let Some(loss) = &page.loss {
-        words("Lost at most", &loss_words(loss, &page.primary), out)?;
+        words("Lost", &loss_words(loss, &page.primary), out)?;
     }
-    lines("Afterwards", &page.afterwards, out)
+    lines("Afterwards", &page.afterwards, out)?;
+    match &page.old_primary {
+        None => Ok(()),
+        Some(old) if page.afterwards.is_empty() => words("Afterwards", std::slice::from_ref(old), out),
+        Some(old) => writeln!(out, "  {}", printable(old)),
+    }
 }
 
 fn heading(title: &str, out: &mut impl Write) -> io::Result<()> {

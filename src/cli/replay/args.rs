@@ -1,5 +1,6 @@
 //! Owns the command line of `pgfo replay`.
 
+use super::Log;
 use clap::Args;
 use pgfo_replay::{Seq, WallNanos};
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use std::time::UNIX_EPOCH;
 /// but recorded by another core revision.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayArgs {
-    /// A log's directory, its events.db, an exported file or an incident; several of one cluster make one timeline.
+    /// A log's directory, its events.db, an exported file or an incident, or a folder of them; several of one cluster make
+    /// one timeline.
     #[arg(required = true, value_name = "LOG")]
     pub logs: Vec<PathBuf>,
     /// Print JSON, for machines.
@@ -52,10 +54,51 @@ impl FromStr for Bound {
             return Ok(Self::Record(Seq(number)));
         }
         let wrong = || format!("{text:?} is neither a record number nor a time like 2026-01-31T12:00:00Z");
-        let time = humantime::parse_rfc3339_weak(text).map_err(|_| wrong())?;
-        let nanos = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?.as_nanos();
-        Ok(Self::Time(WallNanos(i64::try_from(nanos).map_err(|_| wrong())?)))
+        moment(text).map(Self::Time).ok_or_else(wrong)
     }
+}
+
+/// A time, as incidents are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(
+    /// Its end: a time that names no fraction of a second means all of that second.
+    pub WallNanos,
+);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(at) = moment(text) else {
+            return Err(format!(
+                "{text:?} is no time like 2026-01-31T12:00:00Z, or 20260131T120000Z as `pgfo incident list` writes it"
+            ));
+        };
+        let rest = if text.contains('.') { 0 } else { 999_999_999 };
+        Ok(Self(WallNanos(at.0.saturating_add(rest))))
+    }
+}
+
+/// Reads RFC 3339, or `20260131T120000Z`, the form that the names of incidents have.
+fn moment(text: &str) -> Option<WallNanos> {
+    let time = match humantime::parse_rfc3339_weak(text) {
+        Ok(time) => time,
+        Err(_) => humantime::parse_rfc3339(&spread(text)?).ok()?,
+    };
+    let nanos = time.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    i64::try_from(nanos).ok().map(WallNanos)
+}
+
+/// `20260131T120000Z` as `2026-01-31T12:00:00Z`.
+fn spread(text: &str) -> Option<String> {
+    let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
+    let is_plain =
+        |part: &str, digits: usize| part.len() == digits && part.bytes().all(|b| b.is_ascii_digit());
+    if !is_plain(date, 8) || !is_plain(clock, 6) {
+        return None;
+    }
+    let (day, hour) = ((&date[..4], &date[4..6], &date[6..]), (&clock[..2], &clock[2..4], &clock[4..]));
+    Some(format!("{}-{}-{}T{}:{}:{}Z", day.0, day.1, day.2, hour.0, hour.1, hour.2))
 }
 
 impl Bound {
@@ -79,6 +122,45 @@ impl Bound {
 }
 
 impl ReplayArgs {
+    /// Refuses a part that ends before it begins.
+    ///
+    /// # Errors
+    /// That it does.
+    pub(super) fn is_a_part(&self) -> Result<(), String> {
+        let is_turned = match (self.from, self.to) {
+            (Some(Bound::Record(from)), Some(Bound::Record(to))) => to < from,
+            (Some(Bound::Time(from)), Some(Bound::Time(to))) => to < from,
+            _ => false,
+        };
+        if is_turned {
+            Err("--to lies before --from: no record can lie between them".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Refuses a part that no record of these logs lies in.
+    ///
+    /// # Errors
+    /// Which records and times there are.
+    pub(super) fn holds_some(&self, logs: &[Log]) -> Result<(), String> {
+        let ends: Vec<_> = logs.iter().filter_map(|log| log.audit.first.zip(log.audit.last)).collect();
+        let may_hold = |((first, from), (last, to)): &((Seq, WallNanos), (Seq, WallNanos))| {
+            self.from.is_none_or(|bound| bound.is_reached_by(*last, *to))
+                && self.to.is_none_or(|bound| !bound.is_passed_by(*first, *from))
+        };
+        if ends.is_empty() || ends.iter().any(may_hold) {
+            return Ok(());
+        }
+        let held: Vec<String> = ends
+            .iter()
+            .map(|((first, from), (last, to))| {
+                format!("{first} to {last}, {} to {}", super::text::time(*from), super::text::time(*to))
+            })
+            .collect();
+        Err(format!("no record lies between --from and --to; there are {}", held.join("; ")))
+    }
+
     /// Returns whether a line with these stamps belongs to the part of the story to tell.
     #[must_use]
     pub fn tells(&self, seq: Seq, wall: WallNanos) -> bool {

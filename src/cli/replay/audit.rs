@@ -2,9 +2,11 @@
 //! the log itself holds, and the story is told on the way. It must survive a role that panics.
 
 use crate::cli::exit::Exit;
-use crate::core::{CORE_REVISION, Incarnation, MemberId, Role, States, roles};
+use crate::core::{CORE_REVISION, Incarnation, MemberId, Role, States, SystemId, roles};
 use crate::events::story::{Folded, Line, StoryMemory, describe, tell};
-use crate::events::{Actor, Checkpoint, Damage, Event, Observation, ProcessStart, Record, Settings};
+use crate::events::{
+    Actor, Checkpoint, Damage, Decision, Event, Observation, ProcessIdentity, ProcessStart, Record, Settings,
+};
 use crate::keep::open_state;
 use pgfo_replay::{Auditor, BootNanos, Divergence, Ensemble, Seq, WallNanos};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,8 +51,8 @@ pub struct Receipt {
     pub from: MemberId,
     /// The sender's record that sent it.
     pub sent_by: Seq,
-    /// The sender's log, if its handshake was recorded.
-    pub incarnation: Option<Incarnation>,
+    /// The process that sent it, if its handshake was recorded.
+    pub process: Option<ProcessIdentity>,
 }
 
 /// A place where the recorded decision and the derived one differ, in words.
@@ -116,6 +118,10 @@ pub struct Audit {
     pub revisions: Vec<u32>,
     /// Identities of this log, in order of appearance.
     pub incarnations: Vec<Incarnation>,
+    /// The processes that wrote it, each with its first record here, in order of appearance.
+    pub processes: Vec<(Seq, ProcessIdentity)>,
+    /// The PostgreSQL clusters whose primaries it tells of, in order of appearance.
+    pub system_ids: Vec<SystemId>,
     /// Process starts in it.
     pub starts: u64,
     /// Records read.
@@ -215,8 +221,8 @@ struct Auditing<F> {
     found: Vec<Divergence<Event>>,
     memory: StoryMemory,
     revision: u32,
-    /// The log that each peer named in its last handshake.
-    peers: Vec<Option<Incarnation>>,
+    /// The process that each peer named in its last handshake.
+    peers: Vec<Option<ProcessIdentity>>,
     audit: Audit,
 }
 
@@ -254,9 +260,16 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
             audit.versions.push(start.version.clone());
             audit.revisions.push(start.core_revision);
             audit.incarnations.push(start.process.incarnation);
+            let first = audit.checkpoint.map_or(Seq(1), Seq::next);
+            audit.processes.push((first, start.process));
         }
         audit.settings = Some(ledger.settings.clone());
-        self.peers = ledger.peers.iter().map(|peer| peer.process.map(|p| p.incarnation)).collect();
+        self.peers = ledger.peers.iter().map(|peer| peer.process).collect();
+        if let Some(announced) = ledger.announced()
+            && !audit.system_ids.contains(&announced.system_id)
+        {
+            audit.system_ids.push(announced.system_id);
+        }
         self.memory.resume(&ledger.settings, ledger.announced().map(|a| (a.primary, a.term)));
         self.auditor = Some(Auditor::new(states.roles()));
     }
@@ -287,6 +300,13 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
             self.audit.headless = self.auditor.is_none() && !starts;
         }
         self.audit.records += batch.len() as u64;
+        for record in &batch {
+            if let Event::Decided(Decision::PrimaryAnnounced(a) | Decision::AnnouncementAdopted(a)) =
+                &record.event
+            {
+                self.knows(a.system_id);
+            }
+        }
         self.audit.last = Some((last.seq, last.wall));
         match &first.event {
             Event::Observed(Observation::ProcessStarted(start)) => self.start(start, first.seq),
@@ -305,6 +325,12 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
         self.batch.clear();
     }
 
+    fn knows(&mut self, system_id: SystemId) {
+        if !self.audit.system_ids.contains(&system_id) {
+            self.audit.system_ids.push(system_id);
+        }
+    }
+
     fn start(&mut self, start: &ProcessStart, seq: Seq) {
         let audit = &mut self.audit;
         audit.starts += 1;
@@ -318,6 +344,7 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
         if !audit.incarnations.contains(&start.process.incarnation) {
             audit.incarnations.push(start.process.incarnation);
         }
+        audit.processes.push((seq, start.process));
         self.peers = vec![None; start.settings.members.len()];
         let begins = audit.first.is_some_and(|(first, _)| first == seq);
         // Later starts reach the machines as the events they are.
@@ -396,13 +423,13 @@ impl<F: Fn(&Settings) -> Ensemble<Role>> Auditing<F> {
         match &batch[0].event {
             Event::Observed(Observation::PeerConnected { member, process }) => {
                 if let Some(peer) = self.peers.get_mut(usize::from(member.0)) {
-                    *peer = Some(process.incarnation);
+                    *peer = Some(*process);
                 }
             }
             Event::Observed(Observation::MessageReceived { from, sent_by, .. }) => {
-                let incarnation = self.peers.get(usize::from(from.0)).copied().flatten();
+                let process = self.peers.get(usize::from(from.0)).copied().flatten();
                 let (seq, from, sent_by) = (batch[0].seq, *from, *sent_by);
-                self.audit.receipts.push(Receipt { seq, from, sent_by, incarnation });
+                self.audit.receipts.push(Receipt { seq, from, sent_by, process });
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

@@ -20,6 +20,12 @@ struct Report<'a> {
     timeline: Option<Vec<LineReport<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     contradictions: Option<u64>,
+    /// Messages whose sending records were lost in a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_in_crash: Option<u64>,
+    /// Messages of processes that no log of their member tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_unknown_processes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +101,8 @@ pub(super) fn write(
         logs: logs.iter().map(|log| log_report(log, args)).collect(),
         timeline: timeline.map(|timeline| timeline_report(logs, timeline, args)),
         contradictions: timeline.map(|t| t.contradictions),
+        lost_in_crash: timeline.map(|t| t.missing.lost),
+        of_unknown_processes: timeline.map(|t| t.missing.of_strangers),
     };
     serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
     writeln!(out)

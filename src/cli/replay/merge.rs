@@ -2,10 +2,10 @@
 //! log keep their order, and clocks decide only what is left.
 
 use super::audit::{Audit, Receipt};
-use crate::core::{Incarnation, MemberId};
+use super::senders::{Missing, Senders, Sent, missing};
 use pgfo_replay::{Seq, WallNanos};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 /// A told line of one of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Timeline {
     pub places: Vec<Place>,
     /// Receipts that no order can honour: the logs do not belong together as they are.
     pub contradictions: u64,
+    /// Receipts whose cause is in no log.
+    pub missing: Missing,
 }
 
 /// Merges the stories of audits that kept their receipts. Lines that only repeat what another of
@@ -33,10 +35,10 @@ pub fn merge(audits: &[&Audit], keep_echoes: bool) -> Timeline {
         audits,
         keep_echoes,
         cursors: vec![Cursor::default(); audits.len()],
-        senders: BTreeMap::new(),
+        senders: Senders::of(audits),
         ready: BinaryHeap::new(),
         waiting: vec![Vec::new(); audits.len()],
-        timeline: Timeline::default(),
+        timeline: Timeline { missing: missing(audits), ..Timeline::default() },
     };
     for log in 0..audits.len() {
         merging.queue(log, true);
@@ -57,8 +59,7 @@ struct Merging<'a> {
     audits: &'a [&'a Audit],
     keep_echoes: bool,
     cursors: Vec<Cursor>,
-    /// Which log sent what a log received from a member.
-    senders: BTreeMap<(usize, MemberId, Option<Incarnation>), Option<usize>>,
+    senders: Senders<'a>,
     /// Logs whose next record may come, by its wall clock.
     ready: BinaryHeap<Reverse<(WallNanos, usize)>>,
     /// For each log, those that wait for one of its records.
@@ -109,23 +110,16 @@ impl Merging<'_> {
     }
 
     /// Returns the log and record that must come before a log's next record, if it did not yet.
-    fn missing_cause(&mut self, log: usize) -> Option<(usize, Seq)> {
+    fn missing_cause(&self, log: usize) -> Option<(usize, Seq)> {
         let receipt = self.receipt(log)?;
-        let sender = self.sender(log, receipt)?;
-        (receipt.sent_by >= self.next_seq(sender)).then_some((sender, receipt.sent_by))
+        match self.senders.find(log, &receipt) {
+            Sent::Here(sender) if receipt.sent_by >= self.next_seq(sender) => Some((sender, receipt.sent_by)),
+            Sent::Here(_) | Sent::Lost(_) | Sent::Stranger(_) | Sent::Away => None,
+        }
     }
 
-    fn is_told_by_sender(&mut self, log: usize, receipt: Receipt) -> bool {
-        self.sender(log, receipt).is_some()
-    }
-
-    /// Returns the log that holds the record that sent what was received.
-    fn sender(&mut self, log: usize, receipt: Receipt) -> Option<usize> {
-        let audits = self.audits;
-        let key = (log, receipt.from, receipt.incarnation);
-        let sender = *self.senders.entry(key).or_insert_with(|| sender_of(audits, log, receipt));
-        let (last, _) = audits[sender?].last?;
-        sender.filter(|_| receipt.sent_by <= last)
+    fn is_told_by_sender(&self, log: usize, receipt: &Receipt) -> bool {
+        matches!(self.senders.find(log, receipt), Sent::Here(_))
     }
 
     /// Puts a log's next record into the timeline, and frees those that waited for it.
@@ -133,7 +127,7 @@ impl Merging<'_> {
         let seq = self.next_seq(log);
         let story = &self.audits[log].story;
         let heard = self.receipt(log);
-        let twice = heard.is_some_and(|receipt| !self.keep_echoes && self.is_told_by_sender(log, receipt));
+        let twice = heard.is_some_and(|receipt| !self.keep_echoes && self.is_told_by_sender(log, &receipt));
         let cursor = &mut self.cursors[log];
         cursor.receipt += usize::from(heard.is_some());
         cursor.record += 1;
@@ -152,16 +146,4 @@ impl Merging<'_> {
             }
         }
     }
-}
-
-/// Returns the log that a receipt names, if it was given and it is clear which one it is.
-fn sender_of(audits: &[&Audit], log: usize, receipt: Receipt) -> Option<usize> {
-    let settings = audits[log].settings.as_ref()?;
-    let name = settings.members.get(usize::from(receipt.from.0)).map(|m| m.name.as_str());
-    let mut candidates = (0..audits.len()).filter(|other| {
-        let known = receipt.incarnation.is_none_or(|i| audits[*other].incarnations.contains(&i));
-        *other != log && audits[*other].member() == name && known
-    });
-    let one = candidates.next();
-    one.filter(|_| candidates.next().is_none())
 }

@@ -1,6 +1,8 @@
 //! Owns what `pgfo replay` prints for people. It must never say more than the audit found.
 
 use super::audit::{Audit, Deviation, StoryLine, Verdict};
+use super::differing::differing;
+use super::senders::Missing;
 use super::{Log, ReplayArgs, Timeline};
 use crate::core::CORE_REVISION;
 use crate::events::story::{self, Level, grouped};
@@ -144,12 +146,34 @@ impl Story<'_> {
 }
 
 fn contradictions(timeline: &Timeline, out: &mut impl Write) -> io::Result<()> {
+    missing(timeline.missing, out)?;
     if timeline.contradictions > 0 {
         writeln!(
             out,
             "{WARNING}{} receipts contradict the order of the other logs; these logs may be of different \
              pasts{WARNING:#}",
             grouped(timeline.contradictions)
+        )?;
+    }
+    Ok(())
+}
+
+/// Says which messages have no sender, though a log of their member is at hand.
+pub(crate) fn missing(missing: Missing, out: &mut impl Write) -> io::Result<()> {
+    if missing.lost > 0 {
+        writeln!(
+            out,
+            "{DIM}{} messages were sent by records that were lost when their process crashed; they are told as \
+             they were received{DIM:#}",
+            grouped(missing.lost)
+        )?;
+    }
+    if missing.of_strangers > 0 {
+        writeln!(
+            out,
+            "{WARNING}{} messages came from processes that the log of their member does not tell of: it was put \
+             aside and begun anew, or it is of another past; name the logs of one past together{WARNING:#}",
+            grouped(missing.of_strangers)
         )?;
     }
     Ok(())
@@ -207,8 +231,10 @@ fn divergences(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
             format!(", recorded by core revision {revision}")
         };
         writeln!(out, "  record {seq}, answering {cause}{other}")?;
-        writeln!(out, "    recorded  {}", side(recorded.as_deref()))?;
-        writeln!(out, "    derived   {}", side(derived.as_deref()))?;
+        let (recorded, derived) = (side(recorded.as_deref()), side(derived.as_deref()));
+        let (recorded, derived) = differing(&recorded, &derived);
+        writeln!(out, "    recorded  {recorded}")?;
+        writeln!(out, "    derived   {derived}")?;
     }
     if let Some(seq) = audit.derived_until {
         writeln!(out, "  nothing was derived from record {seq} on, because a role panicked there")?;

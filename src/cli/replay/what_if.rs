@@ -5,7 +5,6 @@ mod changes;
 mod modelled;
 mod outcome;
 mod recorded;
-mod sets;
 mod text;
 
 pub use changes::{Change, Changes, Value};
@@ -13,7 +12,8 @@ pub use modelled::Outcomes;
 pub use outcome::{Asked, Happened, Worse};
 pub use recorded::{Recorded, Side};
 
-use super::{Bound, ReplayArgs};
+use super::args::Moment;
+use super::{ReplayArgs, sets};
 use crate::cli::exit::Exit;
 use crate::cli::explain::{Choice, Gathered, Page, gather, incidents, worst_of};
 use crate::config::Config;
@@ -28,7 +28,8 @@ pub struct WhatIfArgs {
     /// Tell what would have happened: a configuration key with another value, `node2.failover.priority=0` for one
     /// member's, `drop=NAME` (nobody gets its messages), `delay=NAME:300ms` (they take longer), `remove=NAME`.
     ///
-    /// Exit code 1 also if an outcome would have been worse, or is not known because nothing could be modelled.
+    /// Exit code 1 also if an outcome would have been worse, or is not known: nothing could be modelled, or the model does not come
+    /// out as the record.
     #[arg(long = "what-if", value_name = "KEY=VALUE")]
     pub changes: Vec<String>,
     /// Tell what would have happened under this configuration file.
@@ -36,23 +37,46 @@ pub struct WhatIfArgs {
     pub config: Option<PathBuf>,
     /// What if in the incident at this time in UTC, or the last one before it.
     #[arg(long, value_name = "TIME", conflicts_with = "term")]
-    pub at: Option<Bound>,
+    pub at: Option<Moment>,
     /// What if in the incident that this term was won, or stood for, in.
     #[arg(long, value_name = "N")]
     pub term: Option<u64>,
     /// What if in every incident.
     #[arg(long, conflicts_with_all = ["at", "term"])]
     pub every_incident: bool,
-    /// Simulations of the modelled part.
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u64).range(2..=100_000))]
-    pub runs: u64,
+    /// Simulations of the modelled part; 40 by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    pub runs: Option<u64>,
 }
+
+/// Simulations of the modelled part, if nobody asked for more or fewer.
+const RUNS: u64 = 40;
 
 impl WhatIfArgs {
     /// Returns whether anything is to be different.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         !self.changes.is_empty() || self.config.is_some()
+    }
+
+    /// Refuses what would have no effect without a question.
+    ///
+    /// # Errors
+    /// Which option was given without `--what-if` and `--config`.
+    pub(super) fn is_left_out(&self) -> Result<(), String> {
+        let given = [
+            (self.at.is_some(), "--at"),
+            (self.term.is_some(), "--term"),
+            (self.every_incident, "--every-incident"),
+            (self.runs.is_some(), "--runs"),
+        ];
+        match given.iter().find(|(is_given, _)| *is_given && !self.is_asked()) {
+            None => Ok(()),
+            Some((_, option)) => Err(format!(
+                "{option} chooses what --what-if or --config is asked of, and neither was given; `pgfo explain` tells one \
+                 incident, --from and --to a part of the story"
+            )),
+        }
     }
 }
 
@@ -114,14 +138,14 @@ fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> 
         }
         for at in wanted {
             let page = Page::of(&logs, &found[at], at + 1);
-            let asked = outcome::ask(&logs, &found[at], &page, &delays, &changes, args.what_if.runs)?;
+            let asked =
+                outcome::ask(&logs, &found[at], &page, &delays, &changes, args.what_if.runs.unwrap_or(RUNS))?;
             cases.push(Case { set: set.name.clone(), asked });
         }
     }
     let unsound =
         [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision].into_iter().find(|e| exits.contains(e));
-    let worse =
-        cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.modelled_what_if.is_none());
+    let worse = cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.is_unknown());
     let exit = unsound.unwrap_or(if worse { Exit::Degraded } else { Exit::Ok });
     Ok((cases, exit, asked))
 }

@@ -6,6 +6,9 @@ use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+/// Of fewer samples, the 95th percentile is the longest, or less than it.
+const P95_SAMPLES_MIN: usize = 20;
+
 /// What one row of the grid came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -31,7 +34,7 @@ pub struct Row {
     pub not_recovered: u64,
     /// From the failure until another had taken over: median, milliseconds.
     pub median_ms: Option<u64>,
-    /// The 95th percentile.
+    /// The 95th percentile; `None` of fewer than 20 that recovered: no such share of them can be told.
     pub p95_ms: Option<u64>,
     /// The longest.
     pub max_ms: Option<u64>,
@@ -103,7 +106,9 @@ impl Trials {
             }
         }
         times.sort_unstable();
-        let percentile = |p: usize| times.len().checked_sub(1).map(|last| times[last * p / 100]);
+        // The nearest rank: at least so many of a hundred took no longer.
+        let rank = |p: usize| (times.len() * p).div_ceil(100).max(1) - 1;
+        let percentile = |p: usize| times.get(rank(p)).copied();
         Row {
             heartbeat_ms: timings.heartbeat_ms,
             attempts: timings.escalation_attempts,
@@ -116,7 +121,7 @@ impl Trials {
             failures: self.seeds,
             not_recovered,
             median_ms: percentile(50),
-            p95_ms: percentile(95),
+            p95_ms: percentile(95).filter(|_| times.len() >= P95_SAMPLES_MIN),
             max_ms: percentile(100),
             pareto: false,
         }
@@ -131,7 +136,7 @@ fn merits(row: &Row) -> [u64; 5] {
         row.lease_fences,
         row.not_recovered,
         row.median_ms.unwrap_or(never),
-        row.p95_ms.unwrap_or(never),
+        row.p95_ms.or(row.max_ms).unwrap_or(never),
     ]
 }
 

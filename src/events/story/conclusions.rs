@@ -11,9 +11,9 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
     match decision {
         // EscalationTracker
         Decision::SuspicionRaised { primary, term, evidence } => {
+            let whom = if *primary == w.settings.me { "its own PostgreSQL" } else { w.name(*primary) };
             let text = format!(
-                "{me} suspects {}, primary of term {term}: {}; {} heart massages follow",
-                w.name(*primary),
+                "{me} suspects {whom}, primary of term {term}: {}; {} heart massages follow",
                 report(evidence),
                 w.settings.escalation_attempts
             );

@@ -228,7 +228,7 @@ pub(super) fn won(
         }
         (CandidacyKind::Failover, Some(bytes)) => {
             format!(
-                "; at most {} bytes are lost, of what the old primary was heard to have written",
+                "; at least {} bytes are lost, of what the old primary was heard to have written",
                 grouped(bytes)
             )
         }

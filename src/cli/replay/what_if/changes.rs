@@ -241,6 +241,12 @@ fn one(key: &str, text: &str, members: &[&str]) -> Result<Change, String> {
     let (key, form) = match found.as_slice() {
         [one] => *one,
         [] => {
+            // `node7.failover.priority`: the key is right, the name is not.
+            if let Some((name, rest)) = named.split_once('.')
+                && KEYS.iter().any(|(k, _)| *k == rest)
+            {
+                known(name, members)?;
+            }
             let words = KEYS.iter().flat_map(|(k, _)| [*k, k.rsplit('.').next().unwrap_or(k)]);
             let words = words.chain(["drop", "delay", "remove"]);
             let meant = closest(named, words).map_or(String::new(), |k| format!("; did you mean {k:?}?"));

@@ -215,7 +215,7 @@ fn log_of<'a>(logs: &'a [Gathered], name: &str) -> Option<&'a Gathered> {
 fn timings_of(s: &Settings, logs: &[Gathered]) -> Timings {
     let ms = |length: Nanos| length.as_millis().max(1);
     // The probe's deadline is no setting that decisions read: the longest unanswered probe shows it.
-    let unanswered = logs.iter().flat_map(|log| &log.glances).filter(|g| g.answered.is_none());
+    let unanswered = logs.iter().flat_map(|log| &log.glances).filter(|g| !g.answered);
     let longest = unanswered.map(|g| g.took).max().filter(|took| ms(*took) >= 100);
     Timings {
         heartbeat_ms: ms(s.heartbeat_interval),
@@ -239,7 +239,7 @@ fn timings_of(s: &Settings, logs: &[Gathered]) -> Timings {
 fn write_every_ms(logs: &[Gathered], incident: &Incident) -> u64 {
     let seen = logs.iter().flat_map(|log| {
         let answers = log.glances.iter().filter(|g| g.target == incident.about.0);
-        answers.filter_map(|g| Some((log.common(g.wall), g.answered??)))
+        answers.filter_map(|g| Some((log.common(g.wall), g.lsn?)))
     });
     let mut seen: Vec<_> = seen.filter(|(at, _)| *at <= incident.began).collect();
     seen.sort_unstable();
@@ -280,10 +280,17 @@ fn fault_of(
 ) -> Result<(Vec<Fault>, String), String> {
     let (member, name) = (incident.about.0, settings.name(incident.about.0));
     let own = log_of(logs, name);
-    let marks = || incident.marks.iter().map(|m| (m.at, kept(logs, *m)));
+    // What came after another had taken over is no part of what struck: the old primary's own return above all.
+    let over = incident.taken_over_at(logs);
+    let until = over.unwrap_or(incident.ended);
+    let marks = || incident.marks.iter().filter(|m| m.at <= until).map(|m| (m.at, kept(logs, *m)));
     let rest = 3_600_000;
     let end = logs.iter().filter_map(|log| Some(log.common(log.audit().last?.1))).max().unwrap_or(i64::MAX);
-    let own_end = own.and_then(|log| Some(log.common(log.audit().last?.1)));
+    let seen_until = over.map_or(i64::MAX, |at| at.max(incident.began + 3_000_000_000));
+    let own_end = own.and_then(|log| {
+        let walls = log.audit().walls.iter().map(|wall| log.common(*wall));
+        walls.filter(|at| *at <= seen_until).max()
+    });
     let lost: Vec<(MemberId, MemberId)> = marks()
         .filter_map(|(_, k)| match k.deed.what {
             What::Lost(peer) => Some((k.deed.who, peer)),
@@ -310,13 +317,13 @@ fn fault_of(
         let fault = Fault::KillHost { member, for_ms: rest };
         return Ok((vec![fault], format!("the host of {name} was lost, its daemon with it")));
     }
-    let until = marks().find(|(_, k)| k.deed.what == What::SeenAgain).map(|(at, _)| at - incident.began);
-    let for_ms = until.and_then(|nanos| u64::try_from(nanos / 1_000_000).ok()).unwrap_or(rest);
+    let again = marks().find(|(_, k)| k.deed.what == What::SeenAgain).map(|(at, _)| at - incident.began);
+    let for_ms = again.and_then(|nanos| u64::try_from(nanos / 1_000_000).ok()).unwrap_or(rest);
     if let Some(log) = own {
         let hung = log.glances.iter().any(|g| {
             let at = log.common(g.wall);
-            let near = at >= incident.began - 2_000_000_000 && at <= incident.ended + 2_000_000_000;
-            g.target == member && near && g.answered.is_none() && g.took.0 >= 100_000_000
+            let near = at >= incident.began - 2_000_000_000 && at <= until + 2_000_000_000;
+            g.target == member && near && !g.answered && g.took.0 >= 100_000_000
         });
         if hung {
             let fault = Fault::FreezePostgres { member, for_ms };

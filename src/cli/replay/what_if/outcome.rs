@@ -3,7 +3,7 @@
 use super::changes::Changes;
 use super::modelled::{Model, Outcomes};
 use super::recorded::{Recorded, recorded};
-use crate::cli::explain::{Delays, Gathered, Incident, Kind, Page, What, kept};
+use crate::cli::explain::{Delays, Gathered, Incident, Kind, Page};
 use serde::Serialize;
 
 /// A take-over this much later, and by this share, counts as worse: less is the simulator's noise.
@@ -19,7 +19,9 @@ pub struct Happened {
     pub promoted: Option<String>,
     /// From the first sign until it was announced, nanoseconds.
     pub after_ns: Option<i64>,
-    /// Bytes lost at most, as the winner reckoned.
+    /// Bytes lost at least, of what the old primary was heard to have written.
+    pub lost_bytes_min: Option<u64>,
+    /// Bytes lost at most; `None`: the logs do not tell where the old primary's WAL ended.
     pub lost_bytes_max: Option<u64>,
 }
 
@@ -58,8 +60,18 @@ pub struct Asked {
     pub modelled_what_if: Option<Outcomes>,
     /// Why nothing was modelled.
     pub not_modelled: Option<String>,
-    /// In what the changed configuration does worse.
+    /// Why the model tells nothing of this incident, though it was played: it does not come out as the record.
+    pub not_reproduced: Option<String>,
+    /// In what the changed configuration does worse; empty too where that is not known.
     pub worse: Vec<Worse>,
+}
+
+impl Asked {
+    /// Returns whether there is no answer: nothing was modelled, or the model is not like the record.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.modelled_what_if.is_none() || self.not_reproduced.is_some()
+    }
 }
 
 /// Answers.
@@ -77,17 +89,15 @@ pub(super) fn ask(
     for log in logs.iter().filter(stays) {
         parts.push(recorded(log, changes, incident.began).map_err(|error| error.to_string())?);
     }
-    let announced = incident.marks.iter().find(|m| {
-        let deed = kept(logs, **m).deed;
-        matches!(deed.what, What::Announced | What::Learned) && deed.term == incident.winner.map(|(_, t)| t)
-    });
     let happened = Happened {
         promoted: page.winner.clone(),
-        after_ns: announced.map(|m| m.at - incident.began),
+        after_ns: incident.taken_over_at(logs).map(|at| at - incident.began),
+        lost_bytes_min: page.loss.as_ref().and_then(|loss| loss.bytes_min),
         lost_bytes_max: page.loss.as_ref().and_then(|loss| loss.bytes_max),
     };
     let model = match page.kind {
         Kind::FormerPrimaryRefused => Err("it tells of a former primary only".to_owned()),
+        Kind::LogsEnd => Err("these logs end before it was decided".to_owned()),
         _ => Model::of(logs, incident, delays),
     };
     let (fault, old, new, not_modelled) = match model {
@@ -98,7 +108,9 @@ pub(super) fn ask(
             (Some(model.fault), Some(old), Some(new), None)
         }
     };
-    let worse = old.as_ref().zip(new.as_ref()).map_or_else(Vec::new, |(old, new)| worse(page.kind, old, new));
+    let not_reproduced = old.as_ref().and_then(|old| differs_from_record(page.kind, old));
+    let comparable = old.as_ref().zip(new.as_ref()).filter(|_| not_reproduced.is_none());
+    let worse = comparable.map_or_else(Vec::new, |(old, new)| worse(page.kind, old, new));
     Ok(Asked {
         number: page.number,
         began_ns: page.began_ns,
@@ -109,7 +121,21 @@ pub(super) fn ask(
         modelled_as_recorded: old,
         modelled_what_if: new,
         not_modelled,
+        not_reproduced,
         worse,
+    })
+}
+
+/// Says how the model comes out, if mostly not as the record: then it tells nothing of another configuration.
+fn differs_from_record(kind: Kind, old: &Outcomes) -> Option<String> {
+    let took_over = kind == Kind::FailedOver;
+    let alike = if took_over { old.promoted } else { old.runs.saturating_sub(old.promoted) };
+    let record = if took_over { "somebody took over" } else { "nobody took over" };
+    (alike * 2 < old.runs).then(|| {
+        format!(
+            "the model does not come out as the record: there {record}, modelled as it was in {alike} of {} simulations",
+            old.runs
+        )
     })
 }
 
@@ -134,4 +160,30 @@ fn worse(kind: Kind, old: &Outcomes, new: &Outcomes) -> Vec<Worse> {
         worse.push(Worse::MoreLost);
     }
     worse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_not_like_the_record_tells_nothing() {
+        let of = |promoted| Outcomes { runs: 20, promoted, ..Outcomes::default() };
+        for (kind, promoted, is_alike) in [
+            (Kind::FailedOver, 0, false),
+            (Kind::FailedOver, 9, false),
+            (Kind::FailedOver, 10, true),
+            (Kind::FailedOver, 20, true),
+            (Kind::PrimaryStayed, 0, true),
+            (Kind::PrimaryStayed, 20, false),
+            (Kind::NobodyTookOver, 11, false),
+            (Kind::NobodyTookOver, 0, true),
+        ] {
+            assert_eq!(
+                differs_from_record(kind, &of(promoted)).is_none(),
+                is_alike,
+                "{kind:?}, {promoted} of 20"
+            );
+        }
+    }
 }

@@ -189,14 +189,18 @@ impl Feed<'_> {
     }
 
     fn sides(&self, found: &Difference<Event>) -> (Option<Side>, Option<Side>) {
-        let side = |told: &Option<Told<Event>>| {
+        let mut changed = self.settings.clone();
+        if let Some(settings) = &mut changed {
+            self.changes.apply(settings);
+        }
+        let side = |told: &Option<Told<Event>>, settings: &Option<Settings>| {
             let told = told.as_ref()?;
             let Told { at: boot, wall, seq, actor, ref event } = *told;
             let record = Record { seq, boot, wall, actor, cause: Some(seq), event: event.clone() };
-            let text = describe(&record, self.settings.as_ref()?, &self.memory).text;
+            let text = describe(&record, settings.as_ref()?, &self.memory).text;
             Some(Side { after_ns: self.log.common(wall) - self.began, text })
         };
-        (side(&found.recorded), side(&found.altered))
+        (side(&found.recorded, &self.settings), side(&found.altered, &changed))
     }
 
     /// What the altered machines observe instead of an observation.
@@ -235,11 +239,14 @@ impl Feed<'_> {
                 let mut message = message.clone();
                 self.rewrite(*from, &mut message);
                 let (from, sent_by) = (*from, *sent_by);
-                let slow = settings.as_ref().and_then(|s| {
-                    let name = s.name(from);
-                    self.changes.delayed.iter().find(|(n, _)| n == name).map(|(_, by)| by.0)
-                });
-                let later_nanos = slow.filter(|_| struck).unwrap_or(0);
+                let slow = |member: MemberId| {
+                    let name = settings.as_ref().map(|s| s.name(member));
+                    let by = self.changes.delayed.iter().filter(|(n, _)| Some(n.as_str()) == name);
+                    by.map(|(_, by)| by.0).sum::<u64>()
+                };
+                // What answers a question of a slow member comes later, for the question came later.
+                let me = settings.as_ref().map(|s| s.me).filter(|_| is_answer(&message));
+                let later_nanos = if struck { slow(from) + me.map_or(0, slow) } else { 0 };
                 let event = Event::Observed(Observation::MessageReceived { from, sent_by, message });
                 out.push(Instead { later_nanos, actor, event });
             }
@@ -300,6 +307,23 @@ impl Feed<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a message answers one that its receiver sent.
+const fn is_answer(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::LeaseGranted(_)
+            | Message::LeaseRefused(..)
+            | Message::Testified(_)
+            | Message::FreezeReported { .. }
+            | Message::FreezeRefused { .. }
+            | Message::VoteGranted(_)
+            | Message::VoteRefused(..)
+            | Message::RosterAccepted { .. }
+            | Message::RosterAgreed { .. }
+            | Message::PauseAgreed(_)
+    )
 }
 
 fn passed(deadline: Deadline) -> (u8, Event) {

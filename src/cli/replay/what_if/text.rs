@@ -32,6 +32,9 @@ fn one(case: &Case, out: &mut impl Write) -> io::Result<()> {
         (None, Some(why)) => writeln!(out, "  not modelled: {}", printable(why)),
         (None, None) => Ok(()),
     }?;
+    if let Some(why) = &asked.not_reproduced {
+        writeln!(out, "  {BAD}{}{BAD:#}", printable(why))?;
+    }
     writeln!(out)
 }
 
@@ -47,6 +50,9 @@ fn recorded(part: &Recorded, out: &mut impl Write) -> io::Result<()> {
                 let sign = if side.after_ns < 0 { "" } else { "+" };
                 let at = format!("{sign}{}", span(side.after_ns));
                 writeln!(out, "    {name:<8} {at:>10}  {}", printable(&side.text))?;
+            }
+            None if part.earlier_by_ns.is_some() => {
+                writeln!(out, "    {name:<8} {:>10}  {DIM}not at that moment{DIM:#}", "")?;
             }
             None => writeln!(out, "    {name:<8} {:>10}  {DIM}nothing{DIM:#}", "")?,
         }
@@ -79,7 +85,11 @@ fn table(cases: &[Case], out: &mut impl Write) -> io::Result<()> {
             if happened.promoted.is_some() { "yes" } else { "no" }.to_owned(),
             happened.promoted.clone().unwrap_or_else(|| "-".to_owned()),
             happened.after_ns.map_or("-".to_owned(), span),
-            happened.lost_bytes_max.map_or("-".to_owned(), |b| format!("at most {}", grouped(b))),
+            match (happened.lost_bytes_max, happened.lost_bytes_min) {
+                (Some(bytes), _) => grouped(bytes),
+                (None, Some(bytes)) => format!("at least {}", grouped(bytes)),
+                (None, None) => "-".to_owned(),
+            },
             String::new(),
         ]);
         let rows = [
@@ -95,7 +105,7 @@ fn table(cases: &[Case], out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     let worse = cases.iter().filter(|c| !c.asked.worse.is_empty()).count();
-    let unknown = cases.iter().filter(|c| c.asked.modelled_what_if.is_none()).count();
+    let unknown = cases.iter().filter(|c| c.asked.is_unknown()).count();
     match (worse, unknown) {
         (0, 0) => writeln!(out, "{GOOD}no outcome is worse{GOOD:#}"),
         (worse, 0) => writeln!(out, "{BAD}{worse} of {} outcomes worse{BAD:#}", cases.len()),
@@ -127,7 +137,7 @@ fn row(what: &str, outcomes: Option<&Outcomes>, outcome: String) -> [String; 7] 
 }
 
 fn verdict(asked: &Asked) -> String {
-    if asked.modelled_what_if.is_none() {
+    if asked.is_unknown() {
         return "not known".to_owned();
     }
     let words: Vec<&str> = asked

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 /// Logs of one cluster.
 #[derive(Clone, Debug)]
-pub(super) struct LogSet {
-    pub(super) name: String,
-    pub(super) logs: Vec<PathBuf>,
+pub(crate) struct LogSet {
+    /// As it was named.
+    pub(crate) name: String,
+    /// The logs.
+    pub(crate) logs: Vec<PathBuf>,
 }
 
 /// Sorts what was named into sets.
-pub(super) fn sets(named: &[PathBuf]) -> Result<Vec<LogSet>, String> {
+pub(crate) fn sets(named: &[PathBuf]) -> Result<Vec<LogSet>, String> {
     let mut sets = Vec::new();
     let mut single: Vec<PathBuf> = Vec::new();
     for path in named {
@@ -28,6 +30,11 @@ pub(super) fn sets(named: &[PathBuf]) -> Result<Vec<LogSet>, String> {
         sets.insert(0, LogSet { name, logs: single });
     }
     Ok(sets)
+}
+
+/// Returns all logs that were named, one by one or by the folder that they lie in.
+pub(crate) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    Ok(sets(named)?.into_iter().flat_map(|set| set.logs).collect())
 }
 
 fn is_log(path: &Path) -> bool {
