@@ -29,25 +29,36 @@ fn follows(decisions: &[Decision]) -> Option<bool> {
     })
 }
 
+/// What `B` decides once it has waited in vain for a winner who opened what it is on.
+fn waited_in_vain(b: &mut Member, found: Answer) -> Option<bool> {
+    assert_eq!(follows(&b.probe_own(found)), None);
+    b.now = b.now.plus_nanos(9 * SECOND);
+    assert_eq!(follows(&b.probe_own(found)), None, "the announcement may be on its way");
+    b.now = b.now.plus_nanos(2 * SECOND);
+    follows(&b.probe_own(found))
+}
+
 /// What `B` decides when it hears of the winner while it streams on timeline 2 from a member.
-fn heard_while_streaming_from(sender: MemberId) -> Vec<Decision> {
+fn heard_while_streaming_from(sender: MemberId) -> (Member, Vec<Decision>) {
     let mut b = Member::new(B, false);
     b.led_by_a();
     b.see(Observation::ReceiverSeen { from: Some(A) });
     assert!(confirmed(&b.probe_own(streaming(1))), "the operator set it up");
     b.see(Observation::ReceiverSeen { from: Some(sender) });
     b.probe_own(streaming(2));
-    b.hear_heartbeat(C, Some(winner()), 1)
+    let decided = b.hear_heartbeat(C, Some(winner()), 1);
+    (b, decided)
 }
 
 #[test]
 fn the_winners_number_is_not_its_line_unless_it_comes_from_the_winner() {
-    let from_winner = heard_while_streaming_from(C);
+    let (_, from_winner) = heard_while_streaming_from(C);
     assert!(confirmed(&from_winner), "{from_winner:?}");
     // A made a timeline 2 of its own, which nobody was told of.
-    let from_another = heard_while_streaming_from(A);
+    let (mut b, from_another) = heard_while_streaming_from(A);
     assert!(!confirmed(&from_another), "{from_another:?}");
-    assert_eq!(follows(&from_another), Some(false), "{from_another:?}");
+    assert_eq!(follows(&from_another), None, "{from_another:?}");
+    assert_eq!(waited_in_vain(&mut b, streaming(2)), Some(false));
 }
 
 #[test]
@@ -60,7 +71,9 @@ fn a_line_that_was_seen_before_its_number_was_announced_stays_foreign() {
     let request = Message::FreezeRequested { term: Term(2), nonce: process(C).nonce, roster_number: 1 };
     assert!(freezes(&b.hear(C, request)));
     b.see(Observation::FreezeCompleted { term: Term(2), outcome: frozen_on(0x200, 2) });
-    assert_eq!(follows(&b.hear_heartbeat(C, Some(winner()), 1)), Some(false));
+    assert_eq!(follows(&b.hear_heartbeat(C, Some(winner()), 1)), None);
+    let stands_still = Answer { streaming: false, receiver: false, ..streaming(2) };
+    assert_eq!(waited_in_vain(&mut b, stands_still), Some(false));
 }
 
 /// A member whose log was lost: it hears of all winners, and its PostgreSQL is found on a timeline.

@@ -56,8 +56,17 @@ fn the_own_promotion_is_not_forgotten_over_re_elections() {
 /// E3: who hears of the newest winner first asks for those before it.
 #[test]
 fn who_was_away_for_two_failovers_follows() {
-    play(&kept("115_away_for_two_failovers"), |o, _| {
+    replay("115_away_for_two_failovers", |o| {
         some(o, "m3 DECIDED FollowOrdered");
         never(o, "m3 DECIDED FollowRefused");
+    });
+}
+
+/// E3: the freeze that looks at a standby ends its receiver, which alone told whose line it is on.
+#[test]
+fn what_a_freeze_finds_is_of_whom_it_streamed_from() {
+    replay("120_frozen_just_after_it_went_over", |o| {
+        some(o, "m0 DECIDED FreezePromised { term: Term(5), candidate: MemberId(0)");
+        never(o, "m0 DECIDED FollowRefused");
     });
 }

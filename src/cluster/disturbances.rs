@@ -98,6 +98,7 @@ impl World {
                     self.kill_host(id, until);
                     self.lose_log(id);
                 }
+                self.every_log_lost = true;
                 self.fact(Fact::EveryLogLost);
             }
             _ => {}

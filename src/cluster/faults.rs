@@ -4,7 +4,7 @@ use super::fact::Fact;
 use super::fault::Fault;
 use super::guard::STALL_MAX;
 use super::hands_time::LINK_IDLE;
-use super::postgres::{Postgres, Process};
+use super::postgres::{Fit, Postgres, Process};
 use super::queue::{Event, Happening};
 use super::time::{HostClock, SimNanos};
 use super::world::World;
@@ -137,8 +137,10 @@ impl World {
                 self.node_mut(member).stubborn_until = ends(self, for_ms);
             }
             Fault::Adopt { at, member } => {
-                let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
-                self.told(at, asked);
+                if !self.would_spoil(member) {
+                    let asked = Observation::OperatorRequested(OperatorRequest::Adopt { member });
+                    self.told(at, asked);
+                }
             }
             Fault::AdoptVouched { at, member } => {
                 let left = self.nodes.iter().filter(|n| n.id != member).any(|n| {
@@ -146,7 +148,7 @@ impl World {
                     now < n.frozen_until
                         || n.postgres.as_ref().is_some_and(|p| writes(p) || now < p.orphans_until)
                 });
-                if !left {
+                if !left && !self.would_spoil(member) {
                     let asked = Observation::OperatorRequested(OperatorRequest::AdoptVouched { member });
                     self.told(at, asked);
                 }
@@ -378,6 +380,17 @@ impl World {
         if !std::mem::replace(&mut self.node_mut(id).rebuild_queued, true) {
             self.queue.after(Nanos::from_millis(ms), Event::Rebuild(id));
         }
+    }
+
+    /// Once every log was lost, no member knows whose a timeline's number is. Before the operator names one, he compares
+    /// the history files of the others with its own, and names none that another would spoil its data from (E3).
+    fn would_spoil(&self, named: MemberId) -> bool {
+        let Some(source) = self.node(named).postgres.as_ref().filter(|_| self.every_log_lost) else {
+            return false;
+        };
+        let others = self.nodes.iter().filter(|n| n.id != named).filter_map(|n| n.postgres.as_ref());
+        let fit = |p: &Postgres| self.histories.fit(p.branch, p.lsn, source.branch, source.lsn);
+        others.map(fit).any(|fit| fit == Fit::StreamsWrongly)
     }
 
     /// One at a time: a new log grants nothing for a while (M1), and until then the primary's lease needs the others'.

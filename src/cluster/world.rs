@@ -33,6 +33,8 @@ pub struct World {
     pub network: Network,
     /// All lines of history.
     pub histories: Histories,
+    /// Whether every member's log was lost at once.
+    pub every_log_lost: bool,
     /// Whether what happens is told: not when a run is only repeated, whose first time was judged.
     pub(super) told: bool,
     /// What happened since the invariants looked last.
@@ -87,6 +89,7 @@ impl World {
             nodes: Vec::new(),
             network,
             histories: Histories::default(),
+            every_log_lost: false,
             told: true,
             facts: Vec::new(),
             trace: TraceHash::default(),

@@ -2,6 +2,7 @@
 //! rebuilt for nothing, and until then there is one copy less.
 
 use super::{Fact, Hearing, Invariant, World};
+use crate::cluster::fault::Fault;
 use crate::cluster::postgres::{Fit, Process};
 use crate::core::{Ledger, MemberId};
 use crate::events::{Announcement, Decision};
@@ -30,7 +31,7 @@ impl Invariant for NobodyRefused {
                 self.forgot.insert(*member);
             }
             Fact::EveryLogLost => self.forgot.extend(world.nodes.iter().map(|n| n.id)),
-            Fact::Decided { member, decision } if !self.forgot.contains(member) => {
+            Fact::Decided { member, decision } if !self.forgot.contains(member) && !is_named(world) => {
                 if let Decision::FollowRefused { term, .. } = **decision
                     && let Some(ledger) = world.node(*member).ledger().filter(|l| knows_its_line(world, l))
                     && streams(world, *member, ledger)
@@ -45,6 +46,12 @@ impl Invariant for NobodyRefused {
         }
         Ok(())
     }
+}
+
+/// Who is promoted by name may not know what it forks off (E10).
+fn is_named(world: &World) -> bool {
+    let by_name = |f: &Fault| matches!(f, Fault::Adopt { .. } | Fault::AdoptVouched { .. });
+    world.scenario.faults.iter().any(|f| by_name(&f.fault))
 }
 
 /// A promotion whose outcome is not known, a fence while it wrote, or winners of whom nobody tells, leave a doubt (E3).
@@ -64,10 +71,9 @@ fn streams(world: &World, member: MemberId, ledger: &Ledger) -> bool {
     let Some((own, primary)) = of(member).zip(of(winner.primary)) else { return false };
     let writes = primary.process == Process::Up && !primary.in_recovery;
     let announced = world.histories.get(primary.branch).timeline == winner.lineage.timeline;
-    // Whose line a newer number is on can't be told where it came over another than who opened it, or was not seen to
-    // come from there (E3).
+    // Whose line a newer number is on is told only by whom its receiver streams from, and if that one opened it (E3).
     let timeline = world.histories.get(own.branch).timeline;
-    let opened = |a: &Announcement| a.lineage.timeline == timeline && ledger.local.sender == Some(a.primary);
+    let opened = |a: &Announcement| a.lineage.timeline == timeline && ledger.sender() == Some(a.primary);
     let newer = ledger.lineage.is_some_and(|mine| mine.timeline < timeline);
     let told = !newer || ledger.history.iter().any(opened);
     writes

@@ -104,10 +104,14 @@ impl Ledger {
             Observation::PromotionCompleted { term, outcome, .. } => {
                 use crate::events::PromotionOutcome;
                 match outcome {
-                    PromotionOutcome::Promoted { .. } => {
+                    PromotionOutcome::Promoted { timeline, .. } => {
                         self.local.sealed = false;
                         if let Some(a) = &mut self.local.answer {
                             a.in_recovery = false;
+                            // Re-elected before it answers again, it announces that line (E9).
+                            if self.revision >= 4 {
+                                a.timeline = Some(*timeline);
+                            }
                         }
                     }
                     PromotionOutcome::Unknown { .. } if planted(Plant::UnknownIsFailure) => {
@@ -340,10 +344,6 @@ impl Ledger {
                 self.lineage = Some(a.lineage);
                 self.strayed = false;
                 self.freeze = None;
-                // E3: that promotion did become the announced one, however many follow it.
-                if self.revision >= 4 {
-                    self.promotion_ordered = None;
-                }
                 self.learn(a);
             }
             Decision::AnnouncementAdopted(a) => self.learn(a),

@@ -73,8 +73,7 @@ impl Ledger {
         let by_number = planted(Plant::TimelineNumberTrusted) || planted(Plant::DivergedFollows);
         if self.revision >= 3 && !by_number {
             let attached = self.history.iter().find(|a| Some(a.term) == self.attached);
-            let sends = self.announced().filter(|a| self.sender() == Some(a.primary));
-            let sends = sends.or_else(|| self.sent_before_freeze());
+            let sends = self.sent_by();
             let mut sources = attached.into_iter().chain(sends);
             return sources
                 .find_map(|w| self.line_under(w.lineage, timeline))
@@ -109,10 +108,13 @@ impl Ledger {
         self.answer().filter(|a| a.in_recovery && a.receiver).and(self.local.sender)
     }
 
-    /// The last win, as far as it is known, of whom a PostgreSQL streamed from until it was frozen just now: its receiver
-    /// has ended, and later it may be another's data that this sender has (E3).
-    fn sent_before_freeze(&self) -> Option<&Announcement> {
-        let sender = self.local.sender.filter(|_| self.just_frozen)?;
+    /// The last win that is known of whom the local PostgreSQL streams from, or did until it was frozen just now: then its
+    /// receiver has ended, and later it may be another's data that this sender has (E3).
+    fn sent_by(&self) -> Option<&Announcement> {
+        if self.revision < 4 {
+            return self.announced().filter(|a| self.sender() == Some(a.primary));
+        }
+        let sender = self.sender().or(self.local.sender.filter(|_| self.just_frozen))?;
         self.history.iter().rev().find(|a| a.primary == sender)
     }
 
@@ -201,7 +203,10 @@ impl Ledger {
     }
 
     fn left_history(&self) -> bool {
-        let announced = |term| self.history.iter().any(|a| a.term == term && a.primary == self.me());
+        // The line that it opened tells as well that it was announced: that winner may be forgotten since (E9).
+        let opened = |term| self.revision >= 4 && self.lineage.is_some_and(|line| line.opened == term);
+        let announced =
+            |term| opened(term) || self.history.iter().any(|a| a.term == term && a.primary == self.me());
         let ordered = self.promotion_ordered.filter(|term| self.tenure != Some(*term));
         self.strayed || ordered.is_some_and(|term| !announced(term))
     }
