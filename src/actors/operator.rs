@@ -338,12 +338,12 @@ impl Handler<GuardReached> for PostgresOperator {
                         observer.tell(Observation::FenceCompleted(outcome_of(&outcome))).await;
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
-                        warn!(logger, "the guard fences"; "why" => ?why);
+                        warn!(logger, "the guard fences: {}", why; "why" => ?why);
                         let lease_over = matches!(why, crate::guard::protocol::FenceReason::Deadline { .. });
                         let begun = GuardReport::FenceBegun { lease_over };
                         observer.tell(Observation::GuardReported(begun)).await;
                     }
-                    GuardEvent::Notice(notice) => info!(logger, "the guard says"; "what" => ?notice),
+                    GuardEvent::Notice(notice) => info!(logger, "{}", notice; "what" => ?notice),
                     GuardEvent::Lagged { missed } => {
                         warn!(logger, "notices of the guard were lost"; "missed" => missed)
                     }

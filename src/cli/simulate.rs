@@ -4,34 +4,47 @@ mod campaign;
 mod coverage;
 mod export;
 mod marks;
+mod pipe;
 mod plant;
 mod progress;
+mod scenario_file;
+mod tell;
 
 use super::exit::Exit;
-use crate::cluster::{Outcome, Scenario, run_with_story, shrink_while, swarm, swarm_lasting};
+use crate::cluster::{Outcome, Scenario, run_told, shrink_while, swarm, swarm_lasting};
 use crate::core::PLANTS_BUILT_IN;
 use anyhow::{Context, bail};
+use pipe::Pipe;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use campaign::range;
 pub(crate) use campaign::{Campaign, Plan, Seeds, Twice, campaign};
-
-/// Decisions and faults shown before what broke an invariant.
-const LAST_EVENTS: usize = 40;
 
 /// Shrinking ends after this time with the least it has found.
 const SHRINK_MAX: Duration = Duration::from_secs(30);
 
+/// What a script may rely on, and where more is told.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  every invariant held; with --plant: every planted bug was caught
+  1  an invariant broke, two runs differed, a campaign missed a mark that it should have reached, or a planted bug
+     was not caught
+  2  the command line, or the scenario, is wrong
+
+A scenario file is JSON; `pgfo simulate --seed 6 --print-scenario` prints one to begin with, and docs/scenarios.md
+tells every key and every kind of fault.";
+
 /// What `pgfo simulate` is asked.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct SimulateArgs {
     /// Run the scenario of one seed.
-    #[arg(long, conflicts_with_all = ["seeds", "scenario"])]
+    #[arg(long, conflicts_with_all = ["seeds", "scenario"], allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,
     /// Run the scenarios of many seeds, such as 0..1000 (the last one is left out); with --for: from which one on,
     /// such as 1000.. .
-    #[arg(long, value_name = "A..B", conflicts_with = "scenario")]
+    #[arg(long, value_name = "A..B", conflicts_with = "scenario", allow_hyphen_values = true)]
     pub seeds: Option<String>,
     /// Run one seed after the other for this long, such as 1h; one in twenty is run twice.
     #[arg(long = "for", value_name = "DURATION", conflicts_with_all = ["seed", "scenario", "plant"], value_parser = humantime::parse_duration)]
@@ -39,29 +52,30 @@ pub struct SimulateArgs {
     /// Run a scenario file.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
-    /// Tell every decision and fault.
-    #[arg(long)]
+    /// Tell all that the members saw and decided, and every fault; with --json: as the records have it.
+    #[arg(long, conflicts_with_all = ["seeds", "length", "print_scenario", "shrink"])]
     pub story: bool,
     /// Print the scenario itself, as a file that `--scenario` takes, and run nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["seeds", "length", "shrink", "out", "twice"])]
     pub print_scenario: bool,
     /// Leave out every fault that is not needed to break the invariant, and print what is left as a
     /// scenario file.
-    #[arg(long, conflicts_with_all = ["seeds", "length"])]
+    #[arg(long, conflicts_with_all = ["seeds", "length", "twice"])]
     pub shrink: bool,
-    /// Plant a bug in every member, or `all`: one after the other. Needs a build with the feature
-    /// `planted-bugs`.
-    #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN)]
+    /// Plant a bug in every member, or `all`: one after the other, over seeds until a check notices. With --seed or
+    /// --scenario and --story, --shrink, --out or --print-scenario: rehearse that one with the bug. Needs a build
+    /// with the feature `planted-bugs`.
+    #[arg(long, value_name = "NAME", hide = !PLANTS_BUILT_IN, conflicts_with = "require_marks")]
     pub plant: Option<String>,
     /// Fail unless every mark is reached, however few the seeds are. Without it, a mark is asked for from so
     /// many seeds on that chance can't explain its absence.
-    #[arg(long, requires = "seeds")]
+    #[arg(long, conflicts_with_all = ["seed", "scenario"])]
     pub require_marks: bool,
     /// Let each seed's scenario last this many simulated minutes; else its length is drawn, too.
     #[arg(long, value_name = "N", conflicts_with = "scenario", value_parser = clap::value_parser!(u64).range(4..=1440))]
     pub minutes: Option<u64>,
     /// Run everything twice: both runs must give the same trace.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plant")]
     pub twice: bool,
     /// Write the members' event logs into this directory, one directory a member, as `pgfo replay` takes
     /// them; with --shrink: the scenario file.
@@ -70,9 +84,14 @@ pub struct SimulateArgs {
     /// Threads for many seeds; by default as many as there are cores.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub threads: Option<u64>,
-    /// One JSON object a run, instead of text; for many seeds, a summary at the end.
+    /// One JSON object a run, instead of text; for many seeds in their order, and a summary at the end.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads a seed.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 impl SimulateArgs {
@@ -81,26 +100,41 @@ impl SimulateArgs {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.threads.and_then(|n| usize::try_from(n).ok()).unwrap_or_else(cores)
     }
+
+    /// Whether one scenario is told, written or shrunk, and a planted bug not only looked for.
+    fn looks_closely(&self) -> bool {
+        self.scenario.is_some() || self.story || self.shrink || self.out.is_some() || self.print_scenario
+    }
 }
 
 /// Runs the command: [`Exit::Ok`] if every invariant held, [`Exit::Degraded`] if one broke, or if a campaign
 /// missed a mark that it should have reached.
 ///
 /// # Errors
-/// A range or a file that can't be read.
+/// A range or a file that can't be read, a scenario that can't be rehearsed.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
-    if let Some(name) = &args.plant {
-        return plant::run(args, name);
+    let colours = anstream::AutoStream::choice(&io::stdout());
+    let raw: Box<dyn Write> = Box::new(io::stdout());
+    let mut out = Pipe::new(anstream::AutoStream::new(raw, colours));
+    let exit = run_to(args, &mut out)?;
+    out.flush()?;
+    Ok(exit)
+}
+
+fn run_to(args: &SimulateArgs, out: &mut Pipe<impl Write>) -> anyhow::Result<Exit> {
+    if let Some(name) = args.plant.as_ref().filter(|_| !args.looks_closely()) {
+        return plant::run(args, name, out);
     }
     if args.seeds.is_some() || args.length.is_some() {
-        return campaign::many(args);
+        return campaign::many(args, out);
     }
-    let (scenario, reproduce) = match &args.scenario {
+    let planted = args.plant.as_deref().map(plant::named).transpose()?;
+    let (mut scenario, mut reproduce) = match &args.scenario {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
-            let scenario: Scenario = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not a scenario", path.display()))?;
+            let (scenario, doubts) = scenario_file::read(path)?;
+            for doubt in doubts {
+                anstream::eprintln!("pgfo: {}: {doubt}", path.display());
+            }
             (scenario, format!("pgfo simulate --scenario {}", path.display()))
         }
         None => {
@@ -108,44 +142,57 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<Exit> {
             (scenario_of(args, seed), again(args, seed))
         }
     };
+    if let Some(plant) = planted {
+        scenario.planted = Some(plant);
+        reproduce = format!("{reproduce} --plant {} --story", plant.name());
+    }
     if let Some(plant) = scenario.planted.filter(|_| !PLANTS_BUILT_IN) {
         bail!("the scenario plants {}: build pgfo with `--features planted-bugs`", plant.name());
     }
     if args.print_scenario {
-        println!("{}", serde_json::to_string_pretty(&scenario)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&scenario)?)?;
         return Ok(Exit::Ok);
     }
     if args.shrink {
-        return shrunk(args, &scenario);
+        return shrunk(args, &scenario, out);
     }
+    rehearse(args, &scenario, &reproduce, out)
+}
+
+/// Runs one scenario.
+fn rehearse(
+    args: &SimulateArgs,
+    scenario: &Scenario,
+    reproduce: &str,
+    out: &mut impl Write,
+) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let (outcome, world) = run_with_story(&scenario);
+    let (outcome, world) = run_told(scenario);
     let wall = started.elapsed();
-    let other = args.twice.then(|| run_with_story(&scenario).0.trace).filter(|other| *other != outcome.trace);
+    let other = args.twice.then(|| run_told(scenario).0.trace).filter(|other| *other != outcome.trace);
     if let Some(dir) = &args.out {
         export::write_logs(&world, dir)?;
     }
+    let held = outcome.broken.is_none() && other.is_none();
     if args.json {
-        println!("{}", json(&scenario, &outcome, &reproduce));
-    } else {
+        let mut line = json(scenario, &outcome, reproduce);
         if args.story {
-            outcome.story.iter().for_each(|line| println!("{line}"));
+            line["story"] = outcome.story.into();
         }
-        tell(&scenario, &outcome, wall, !args.story);
+        writeln!(out, "{line}")?;
+    } else {
+        tell::run(scenario, &outcome, wall, args.story, out)?;
         if let Some(other) = other {
-            println!("two runs differ: trace {:016x}, then {other:016x}", outcome.trace);
+            writeln!(out, "two runs differ: trace {:016x}, then {other:016x}", outcome.trace)?;
         }
         if let Some(dir) = &args.out {
-            println!("logs: pgfo replay {}/*", dir.display());
+            writeln!(out, "logs: pgfo replay {}/*", dir.display())?;
+        }
+        if !held {
+            writeln!(out, "{reproduce}")?;
         }
     }
-    if outcome.broken.is_none() && other.is_none() {
-        return Ok(Exit::Ok);
-    }
-    if !args.json {
-        println!("{reproduce}");
-    }
-    Ok(Exit::Degraded)
+    Ok(if held { Exit::Ok } else { Exit::Degraded })
 }
 
 /// Returns a seed's scenario, as long as was asked.
@@ -163,28 +210,33 @@ fn again(args: &SimulateArgs, seed: u64) -> String {
 }
 
 /// Shrinks what breaks; the last line is the command that reproduces it.
-fn shrunk(args: &SimulateArgs, scenario: &Scenario) -> anyhow::Result<Exit> {
+fn shrunk(args: &SimulateArgs, scenario: &Scenario, out: &mut impl Write) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let Some(small) = shrink_while(scenario, || started.elapsed() < SHRINK_MAX) else {
-        println!("{}: all held; nothing to shrink", scenario.name);
+        writeln!(out, "{}: all held; nothing to shrink", scenario.name)?;
         return Ok(Exit::Ok);
     };
     let text = serde_json::to_string_pretty(&small)?;
     let Some(dir) = &args.out else {
-        println!("{text}");
+        writeln!(out, "{text}")?;
         return Ok(Exit::Degraded);
     };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let path: &Path = &dir.join(format!("{}.json", small.name.replace(' ', "_")));
+    let path: &Path = &dir.join(format!("{}.json", file_name(&small.name)));
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     let (before, after) = (scenario.faults.len(), small.faults.len());
-    println!(
-        "{}: {after} of {before} faults are left after {:.1} s",
-        small.name,
-        started.elapsed().as_secs_f64()
-    );
-    println!("pgfo simulate --scenario {}", path.display());
+    let took_s = started.elapsed().as_secs_f64();
+    writeln!(out, "{}: {after} of {before} faults are left after {took_s:.1} s", small.name)?;
+    writeln!(out, "pgfo simulate --scenario {}", path.display())?;
     Ok(Exit::Degraded)
+}
+
+/// A scenario's name, as far as a file may have it.
+fn file_name(name: &str) -> String {
+    let name: String =
+        name.chars().map(|c| if c.is_alphanumeric() || "-,.".contains(c) { c } else { '_' }).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "scenario".to_owned() } else { name.to_owned() }
 }
 
 fn json(scenario: &Scenario, outcome: &Outcome, reproduce: &str) -> serde_json::Value {
@@ -201,25 +253,4 @@ fn json(scenario: &Scenario, outcome: &Outcome, reproduce: &str) -> serde_json::
         "trace": format!("{:016x}", outcome.trace),
         "reproduce": reproduce,
     })
-}
-
-fn tell(scenario: &Scenario, outcome: &Outcome, wall: Duration, with_events: bool) {
-    match &outcome.broken {
-        None => println!(
-            "{}: all held; {} promotions in {:.0} simulated s, {:.0} simulated s a second, trace {:016x}",
-            scenario.name,
-            outcome.promotions,
-            outcome.end.0 as f64 / 1e9,
-            outcome.end.0 as f64 / 1e9 / wall.as_secs_f64(),
-            outcome.trace
-        ),
-        Some(b) => {
-            if with_events {
-                let from = outcome.story.len().saturating_sub(LAST_EVENTS);
-                outcome.story[from..].iter().for_each(|line| println!("{line}"));
-            }
-            println!("{}: {} broke at {:.3} s: {}", scenario.name, b.id, b.at.0 as f64 / 1e9, b.how);
-            println!("{} says: {}", b.id, b.says);
-        }
-    }
 }

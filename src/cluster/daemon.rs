@@ -141,6 +141,9 @@ impl World {
 
     fn note(&mut self, id: MemberId, record: &Record) {
         self.trace.write_u64(trace_word(self.queue.now(), id));
+        if let Some(telling) = &mut self.telling {
+            telling.record(self.queue.now(), id, record, &self.nodes[usize::from(id.0)].settings);
+        }
         let LogEvent::Decided(decision) = &record.event else {
             if let (true, LogEvent::Observed(o)) = (self.story.is_some(), &record.event)
                 && !matches!(
@@ -159,7 +162,7 @@ impl World {
             {
                 let mut text = format!("{o:?}");
                 text.truncate(300);
-                self.tell(|_| format!("m{} saw {text}", id.0));
+                self.tell_machines(&format!("m{} saw {text}", id.0));
             }
             return;
         };
@@ -177,7 +180,7 @@ impl World {
         if self.story.is_some() {
             let mut text = format!("{decision:?}");
             text.truncate(600);
-            self.tell(|_| format!("m{} DECIDED {text}", id.0));
+            self.tell_machines(&format!("m{} DECIDED {text}", id.0));
         }
         if self.told && is_of_interest(decision) {
             self.fact(Fact::Decided { member: id, decision: Box::new(decision.clone()) });

@@ -170,7 +170,7 @@ pub enum Fault {
     ManualPromotion { member: MemberId },
     /// The PostgreSQL that accepts writes dies, wherever it is.
     KillPrimary,
-    /// A role panics on the next records whose text, as `--story` has it, holds `on`, and is rebuilt from the log;
+    /// A role panics on the next records whose text, as `--story --json` has it, holds `on`, and is rebuilt from the log;
     /// too often, and it is quarantined.
     RolePanics { member: MemberId, role: FailingRole, on: String, times: u64, for_ms: u64 },
     /// The next reports of a kind never reach the roles.

@@ -1,6 +1,8 @@
 //! A simulated cluster: PostgreSQL, disk, network, clocks, clients, faults, invariants. The members run
 //! the same roles as in production, stepped by the same loop; nothing here decides about failover.
 
+mod check;
+mod check_faults;
 mod daemon;
 mod disturbances;
 mod draw;
@@ -29,20 +31,23 @@ mod shrink;
 mod swarm;
 mod swarm_more;
 mod team;
+mod telling;
 mod time;
 mod trial;
 mod world;
 
+pub use check::ScenarioFinding;
 pub use fact::Fact;
 pub use fault::{CrashPoint, FailingRole, Fault, PromotionFault, Rejection, Report, TimedFault};
 pub use marks::{Mark, Marks};
 pub use node::Node;
 pub use profile::Profile;
 pub use role::{SimRole, sim_roles};
-pub use run::{Broken, Outcome, Runner, run, run_with_story};
+pub use run::{Broken, Outcome, Runner, run, run_told, run_with_story};
 pub use scenario::{Scenario, ScenarioMember, Timings};
 pub use shrink::{shrink, shrink_while};
 pub use swarm::{swarm, swarm_lasting};
+pub use telling::{Told, named};
 pub use time::SimNanos;
 pub use trial::{Trial, trial};
 pub use world::World;

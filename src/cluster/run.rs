@@ -4,6 +4,7 @@ use super::fact::{Fact, Hearing};
 use super::invariants::{Invariant, is_live, registry};
 use super::marks::{Marks, of_fact};
 use super::scenario::Scenario;
+use super::telling::{Telling, Told};
 use super::time::SimNanos;
 use super::world::World;
 #[cfg(feature = "planted-bugs")]
@@ -42,8 +43,10 @@ pub struct Outcome {
     pub live: bool,
     /// The rare states that it reached.
     pub marks: Marks,
-    /// Lines for people, when asked for.
+    /// Lines for machines and tests, when asked for.
     pub story: Vec<String>,
+    /// Lines for people, when asked for.
+    pub told: Vec<Told>,
 }
 
 /// Runs a scenario to its end.
@@ -52,10 +55,18 @@ pub fn run(scenario: &Scenario) -> Outcome {
     Runner::default().run(scenario)
 }
 
-/// As [`run`], telling every decision and fault.
+/// As [`run`], telling every decision and fault as it is.
 #[must_use]
 pub fn run_with_story(scenario: &Scenario) -> (Outcome, World) {
     play(World::new(scenario.clone(), &mut Vec::new()), true)
+}
+
+/// As [`run_with_story`], telling it for people, too.
+#[must_use]
+pub fn run_told(scenario: &Scenario) -> (Outcome, World) {
+    let mut world = World::new(scenario.clone(), &mut Vec::new());
+    world.telling = Some(Telling::new(scenario.members.len()));
+    play(world, true)
 }
 
 /// Runs one scenario after the other, in the same memory.
@@ -139,6 +150,7 @@ fn play(mut world: World, story: bool) -> (Outcome, World) {
         live: is_live(&world),
         marks,
         story: world.story.take().unwrap_or_default(),
+        told: world.telling.take().map(Telling::into_told).unwrap_or_default(),
     };
     (outcome, world)
 }

@@ -11,6 +11,7 @@ use super::parcels::Parcels;
 use super::postgres::{Histories, Postgres};
 use super::queue::{Event, Happening, Queue, Run};
 use super::scenario::Scenario;
+use super::telling::Telling;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
 use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, Observation, ProbeReport, Record};
@@ -48,8 +49,10 @@ pub struct World {
     pub promotions: u64,
     /// Batches stepped.
     pub batches: u64,
-    /// Lines for people: decisions and faults, when asked for.
+    /// Lines for machines and tests: records and faults as they are, when asked for.
     pub story: Option<Vec<String>>,
+    /// The same for people, when asked for besides.
+    pub(super) telling: Option<Telling>,
     /// The rare states that members' records showed.
     pub(super) noted: Noted,
     pub(super) scratch: Scratch,
@@ -95,6 +98,7 @@ impl World {
             promotions: 0,
             batches: 0,
             story: None,
+            telling: None,
             noted: Noted::default(),
             scratch: Scratch::default(),
             messages: Parcels::default(),
@@ -222,12 +226,21 @@ impl World {
         }
     }
 
+    /// Tells what happens around the members.
     pub(super) fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
         if self.story.is_some() {
-            let line = format!("{:>10.3} s  {}", self.now().0 as f64 / 1e9, line(self));
-            if let Some(story) = &mut self.story {
-                story.push(line);
+            let (at, line) = (self.now(), line(self));
+            if let (Some(telling), Some(node)) = (&mut self.telling, self.nodes.first()) {
+                telling.happening(at, &line, &node.settings);
             }
+            self.tell_machines(&line);
+        }
+    }
+
+    pub(super) fn tell_machines(&mut self, line: &str) {
+        let at_s = self.now().0 as f64 / 1e9;
+        if let Some(story) = &mut self.story {
+            story.push(format!("{at_s:>10.3} s  {line}"));
         }
     }
 

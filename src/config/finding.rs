@@ -92,9 +92,11 @@ impl fmt::Display for ConfigErrors {
 
 /// What a value parser reports; the reader adds the place and the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) problem: String,
-    pub(super) remedy: String,
+pub(crate) struct Fault {
+    /// What was found, without a full stop.
+    pub(crate) problem: String,
+    /// What to do about it, as an imperative.
+    pub(crate) remedy: String,
 }
 
 impl Fault {

@@ -23,6 +23,7 @@ pub use command_line::CommandLine;
 pub use conninfo::{Conninfo, ConninfoError, MASK};
 pub use diff::{Change, ReloadRefused, diff, reload_changes};
 pub use effective::{Applies, Effective};
+pub(crate) use finding::Fault as Trouble;
 pub use finding::{ConfigError, ConfigErrors, ERRORS_SHOWN_MAX, Finding, LineColumn, Warning};
 pub use membership::{MEMBERS_MAX, Member, Membership, PeerAddress};
 pub use reader::closest;
@@ -31,6 +32,7 @@ pub use schema::{
     LOG_AGE_MIN, LOG_SIZE_MIN, Lease, Log, Node, PRIORITY_MAX, Postgres, Replication, Tls,
 };
 pub use units::{ByteCount, DURATION_MAX};
+pub(crate) use validate_times::LeaseTimes;
 pub use words::{FailoverMode, FencingMode, LogFormat, LogLevel, MemberRole, ReplicationMode};
 
 use crate::core::MemberId;

@@ -115,7 +115,7 @@ impl ActReport {
             let (service, term) = (self.service_outage_ms.unwrap_or(outage), self.term.unwrap_or(0));
             anstream::println!(
                 "  {BOLD}{promoted} took over from {} in term {term}; write outage {outage} ms{BOLD:#} \
-                 {DIM}(of the service {service} ms){DIM:#}",
+                 {DIM}(for a client that dials anew; {service} ms for one that held a connection to each node){DIM:#}",
                 self.failed,
             );
         }

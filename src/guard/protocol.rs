@@ -309,6 +309,23 @@ pub enum Notice {
     SealLost,
 }
 
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PostmasterGone { postmaster, .. } => {
+                write!(f, "the guard saw the end of the postmaster, process {}", postmaster.pid)
+            }
+            Self::PostmasterSeen { postmaster } => {
+                write!(f, "the guard watches the postmaster, process {}", postmaster.pid)
+            }
+            Self::FenceStarted { why } => write!(f, "the guard fences: {why}"),
+            Self::Fenced { outcome } if outcome.is_complete() => f.write_str("the guard has fenced"),
+            Self::Fenced { outcome } => write!(f, "the guard goes on fencing: {}", outcome.describe_left()),
+            Self::SealLost => f.write_str("the seal went away after the fence; the guard puts it back"),
+        }
+    }
+}
+
 /// One frame from the guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuardFrame {

@@ -6,6 +6,7 @@ use crate::cluster::{Fault, Runner, Scenario, TimedFault, run, shrink_while, swa
 use crate::core::{PLANTS_BUILT_IN, Plant};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// How long each seed's scenario lasts.
@@ -63,6 +64,16 @@ impl Alone {
     /// Returns the failovers a second.
     pub(super) fn failovers_a_second(&self) -> f64 {
         self.failovers as f64 / self.core_s
+    }
+
+    /// Returns its figures in one line, for who waits for the others.
+    fn line(&self) -> String {
+        let (simulated, failovers) = (self.simulated_a_second(), self.failovers_a_second());
+        let broke = self.broken.len();
+        format!(
+            "{simulated:.0} simulated s and {failovers:.0} failovers a second of one core; {broke} of {} runs broke",
+            self.runs
+        )
     }
 }
 
@@ -193,18 +204,26 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Simulator> {
     let of_ten_minutes = |seed| swarm_lasting(seed, MINUTES * 60_000);
     bench.say("simulator: on one core");
     let swarms = alone((0..SWARMS).map(of_ten_minutes));
+    bench.say(&format!("simulator: swarm: {}", swarms.line()));
     let calms = alone((0..CALMS).map(calm));
+    bench.say(&format!("simulator: no fault: {}", calms.line()));
     let drills = alone((0..DRILLS).map(drill));
+    bench.say(&format!("simulator: primary killed: {}", drills.line()));
     let threads = std::thread::available_parallelism()?.get();
     let expected_s = (SEEDS_AIM * MINUTES * 60 * 2) as f64 / swarms.simulated_a_second() / threads as f64;
     let seeds = if expected_s <= PATIENCE_S { SEEDS_AIM } else { SEEDS_FEW };
     bench.say(&format!("simulator: {seeds} seeds of {MINUTES} minutes, twice, on {threads} cores"));
     let plan = Plan { seeds: Seeds::Range(0, seeds), threads, twice: Twice::All };
     let begun = core_s(ClockId::ProcessCPUTime);
-    let made: Campaign = campaign(plan, of_ten_minutes, |_, _| {});
+    let made: Campaign = campaign(plan, of_ten_minutes, |_, _| ControlFlow::Continue(()));
     let campaign_core_s = (core_s(ClockId::ProcessCPUTime) - begun) / threads as f64;
     let campaign_of_10_000_s = made.wall_s() * SEEDS_AIM as f64 / seeds as f64;
     let wrong = made.wrong_seeds();
+    let broke = wrong.len();
+    bench.say(&format!(
+        "simulator: {:.1} s by the clock, {campaign_core_s:.1} s of each core; {broke} of {seeds} seeds broke",
+        made.wall_s()
+    ));
     bench.say("simulator: shrinking what broke");
     let shrinking = shrinking(&wrong);
     let held = wrong.is_empty() && [&swarms, &calms, &drills].iter().all(|a| a.broken.is_empty());

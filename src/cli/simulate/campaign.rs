@@ -3,11 +3,15 @@
 
 use super::coverage::Coverage;
 use super::marks::{Asked, complaints};
+use super::pipe::Pipe;
 use super::{SimulateArgs, again, json, scenario_of};
 use crate::cli::exit::Exit;
 use crate::cli::simulate::progress::Progress;
 use crate::cluster::{Broken, Mark, Outcome, Runner, Scenario};
 use anyhow::{Context, bail};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -90,6 +94,17 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
+    fn add(&mut self, seed: u64, scenario: &Scenario, outcome: Outcome, other: Option<u64>) {
+        self.coverage.add(scenario, &outcome);
+        self.seeds += 1;
+        self.twice += u64::from(other.is_some());
+        if let Some(other) = other.filter(|other| *other != outcome.trace) {
+            self.wrong.push((seed, Wrong::Differs(outcome.trace, other)));
+        } else if let Some(broken) = outcome.broken {
+            self.wrong.push((seed, Wrong::Broken(broken)));
+        }
+    }
+
     /// Returns how long it took.
     pub(crate) const fn wall_s(&self) -> f64 {
         self.wall_s
@@ -118,6 +133,11 @@ fn number(text: &str) -> anyhow::Result<u64> {
 /// Reads `A..B`.
 pub(super) fn range(text: &str) -> anyhow::Result<(u64, u64)> {
     let (a, b) = text.split_once("..").context("--seeds takes A..B, such as 0..1000")?;
+    if b.is_empty() {
+        let from = number(a)?;
+        let to = from.saturating_add(1_000);
+        bail!("--seeds {from}.. has no last seed: write {from}..{to}, or say for how long: --for 1h");
+    }
     let (a, b) = (number(a)?, number(b)?);
     if a >= b {
         bail!("--seeds {a}..{b} is empty: A must be below B");
@@ -134,11 +154,11 @@ fn open_range(text: Option<&str>) -> anyhow::Result<u64> {
     )
 }
 
-/// Runs seeds on some threads; `each` hears of every run.
+/// Runs seeds on some threads; `each` hears of every run, in the order of the seeds, and says whether to go on.
 pub(crate) fn campaign(
     plan: Plan,
     scenario_of: impl Fn(u64) -> Scenario + Sync,
-    mut each: impl FnMut(&Scenario, &Outcome),
+    mut each: impl FnMut(&Scenario, &Outcome) -> ControlFlow<()>,
 ) -> Campaign {
     let started = Instant::now();
     let (from, to, until) = match plan.seeds {
@@ -169,25 +189,27 @@ pub(crate) fn campaign(
             });
         }
         drop(sender);
+        // Runs that ended before one of a lower seed did: not many, since each thread takes the next seed.
+        let mut early = BTreeMap::new();
+        let mut due = from;
         for (seed, scenario, outcome, other) in receiver {
-            each(&scenario, &outcome);
-            campaign.coverage.add(&scenario, &outcome);
-            campaign.seeds += 1;
-            campaign.twice += u64::from(other.is_some());
-            if let Some(other) = other.filter(|other| *other != outcome.trace) {
-                campaign.wrong.push((seed, Wrong::Differs(outcome.trace, other)));
-            } else if let Some(broken) = outcome.broken {
-                campaign.wrong.push((seed, Wrong::Broken(broken)));
+            early.insert(seed, (scenario, outcome, other));
+            while let Some((scenario, outcome, other)) = early.remove(&due) {
+                let goes_on = each(&scenario, &outcome);
+                campaign.add(due, &scenario, outcome, other);
+                due += 1;
+                if goes_on.is_break() {
+                    return;
+                }
             }
         }
     });
-    campaign.wrong.sort_by_key(|(seed, _)| *seed);
     campaign.wall_s = started.elapsed().as_secs_f64();
     campaign
 }
 
 /// Runs the command on many seeds.
-pub(super) fn many(args: &SimulateArgs) -> anyhow::Result<Exit> {
+pub(super) fn many(args: &SimulateArgs, out: &mut Pipe<impl Write>) -> anyhow::Result<Exit> {
     let (seeds, sampled) = match args.length {
         Some(length) => (Seeds::For(open_range(args.seeds.as_deref())?, length), Twice::Some),
         None => {
@@ -197,50 +219,59 @@ pub(super) fn many(args: &SimulateArgs) -> anyhow::Result<Exit> {
     };
     let plan = Plan { seeds, threads: args.threads(), twice: if args.twice { Twice::All } else { sampled } };
     let progress = Progress::of(seeds);
+    let mut told = Ok(());
     let made = campaign(
         plan,
         |seed| scenario_of(args, seed),
         |scenario, outcome| {
             progress.one_more();
             if args.json {
-                println!("{}", json(scenario, outcome, &again(args, scenario.seed)));
+                told = writeln!(out, "{}", json(scenario, outcome, &again(args, scenario.seed)));
             }
+            // Nobody reads any more, or nothing can be written: no need to go on.
+            if told.is_err() || out.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
     progress.clear();
+    told?;
     let asked = Asked::of(args.require_marks, args.minutes);
     if args.json {
-        println!("{}", summary_json(&made, plan, asked));
+        writeln!(out, "{}", summary_json(&made, plan, asked))?;
     } else {
-        tell(&made, plan);
-        complaints(&made.missed(asked), made.seeds).iter().for_each(|line| println!("{line}"));
-    }
-    if let Some((seed, _)) = made.wrong.first().filter(|_| !args.json) {
-        println!("{}", again(args, *seed));
+        tell(&made, plan, out)?;
+        for line in complaints(&made.missed(asked), made.seeds) {
+            writeln!(out, "{line}")?;
+        }
+        if let Some((seed, _)) = made.wrong.first() {
+            writeln!(out, "{}", again(args, *seed))?;
+        }
     }
     Ok(made.exit(asked))
 }
 
-fn tell(made: &Campaign, plan: Plan) {
+fn tell(made: &Campaign, plan: Plan, out: &mut impl Write) -> io::Result<()> {
     for (seed, wrong) in made.wrong.iter().take(TOLD_MAX) {
         match wrong {
             Wrong::Broken(b) => {
                 let how = b.how.lines().next().unwrap_or_default();
-                println!("seed {seed}: {} at {:.3} s: {how}", b.id, b.at.0 as f64 / 1e9);
+                writeln!(out, "seed {seed}: {} at {:.3} s: {how}", b.id, b.at.0 as f64 / 1e9)?;
             }
             Wrong::Differs(one, other) => {
-                println!("seed {seed}: two runs differ: trace {one:016x}, then {other:016x}");
+                writeln!(out, "seed {seed}: two runs differ: trace {one:016x}, then {other:016x}")?;
             }
         }
     }
     let untold = made.wrong.len().saturating_sub(TOLD_MAX);
     if untold > 0 {
-        println!("and {untold} more seeds");
+        writeln!(out, "and {untold} more seeds")?;
     }
-    println!("{}", made.coverage.reached().table());
-    made.coverage.lines().iter().for_each(|line| println!("{line}"));
+    writeln!(out, "{}", made.coverage.reached().table())?;
+    for line in made.coverage.lines() {
+        writeln!(out, "{line}")?;
+    }
     let runs = 1.0 + made.twice as f64 / made.seeds.max(1) as f64;
-    println!(
+    writeln!(
+        out,
         "{} of {} seeds held{}; {:.0} simulated s and {} promotions{} in {:.1} s on {} threads: {:.0} simulated s and {:.0} failovers a second",
         made.seeds - made.wrong.len() as u64,
         made.seeds,
@@ -252,7 +283,7 @@ fn tell(made: &Campaign, plan: Plan) {
         plan.threads,
         runs * made.coverage.simulated_s() / made.wall_s,
         runs * made.coverage.promotions() as f64 / made.wall_s,
-    );
+    )
 }
 
 fn summary_json(made: &Campaign, plan: Plan, asked: Asked) -> serde_json::Value {
@@ -293,7 +324,7 @@ mod tests {
             live: false,
             ..swarm(seed)
         };
-        let made = campaign(plan, idle, |_, _| {});
+        let made = campaign(plan, idle, |_, _| ControlFlow::Continue(()));
         assert!(made.wrong_seeds().is_empty());
         let missed = made.missed(Asked::Likely);
         assert!(missed.contains(&Mark::VetoedInPreVote), "{missed:?}");

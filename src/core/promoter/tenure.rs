@@ -106,7 +106,8 @@ impl Promoter {
                 }
             }
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => {
-                self.look_at_own(out)
+                self.look_at_own(out);
+                self.end_vain_pause(out);
             }
             Observation::FenceCompleted(outcome) => {
                 let done = outcome.nothing_left && (outcome.sealed || !self.ledger.leases());
@@ -320,6 +321,19 @@ impl Promoter {
         }
         let term = self.ledger.tenure.unwrap_or_default();
         out.push(decided(Decision::FenceOrdered { term, why: FenceReason::NoLease }));
+    }
+
+    /// M3: within its pause PostgreSQL ended while this daemon was away, and was started anew as a standby (L9): there is
+    /// nothing left that the pause protects, and nobody else may end it.
+    fn end_vain_pause(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let standby = l.answer().is_some_and(|a| a.in_recovery);
+        let Some(term) = l.tenure.filter(|t| l.revision >= 4 && standby && *t == l.announced_term()) else {
+            return;
+        };
+        if l.pause_protects() && !l.lease_stands() && self.phase == Phase::Idle {
+            self.release_or_fence(term, FenceReason::NoLease, out);
+        }
     }
 
     /// A restarted daemon first asks the guard which deadline it holds; the guard keeps it meanwhile.
