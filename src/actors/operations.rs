@@ -15,8 +15,8 @@ use crate::guard::protocol::{GuardState, Reply, Request};
 use crate::os;
 use crate::peer::PeerHandle;
 use crate::postgres::{
-    CommandEnd, ConnInfo, Followed, Outcome, Postmaster, PostmasterStart, Prober, Promotion, Session, Sweep,
-    UpstreamSettings, expand, run_command, sweep,
+    CommandEnd, ConnInfo, Followed, Outcome, Postmaster, PostmasterError, PostmasterStart, Prober, Promotion,
+    Session, Sweep, UpstreamSettings, expand, run_command, sweep,
 };
 use slog::{Logger, warn};
 use std::cell::RefCell;
@@ -75,8 +75,9 @@ impl Tools {
         }
     }
 
-    fn runs(&self) -> bool {
-        Postmaster::open(&self.config.data_dir).is_ok()
+    /// Whether it is certain that no postmaster runs: not being able to look is no evidence.
+    fn runs_not(&self) -> bool {
+        matches!(Postmaster::open(&self.config.data_dir), Err(PostmasterError::NotRunning { .. }))
     }
 
     // ---- freeze (E2) ----------------------------------------------------------------------
@@ -87,7 +88,7 @@ impl Tools {
     }
 
     async fn freeze_now(&self) -> FreezeOutcome {
-        if !self.runs() {
+        if self.runs_not() {
             return FreezeOutcome::NothingRuns;
         }
         let deadline = self.until(self.config.freeze_timeout);
@@ -122,7 +123,7 @@ impl Tools {
 
     fn not_frozen(&self, why: String) -> FreezeOutcome {
         // It may have ended meanwhile: then nothing can be received.
-        if self.runs() { FreezeOutcome::NotObserved { why } } else { FreezeOutcome::NothingRuns }
+        if self.runs_not() { FreezeOutcome::NothingRuns } else { FreezeOutcome::NotObserved { why } }
     }
 
     async fn system_id(&self, deadline: Instant) -> Option<crate::core::SystemId> {
@@ -471,7 +472,7 @@ impl Tools {
     /// With fencing off nothing that runs is stopped; what a dead postmaster left behind is.
     pub(super) async fn sweep_only(&self, why: FenceReason) {
         let begun = os::boot_now();
-        let dead = matches!(why, FenceReason::PostmasterGone | FenceReason::FoundDown) && !self.runs();
+        let dead = matches!(why, FenceReason::PostmasterGone | FenceReason::FoundDown) && self.runs_not();
         let (nothing_left, killed, trouble) = if dead {
             let dir = self.config.data_dir.clone();
             let until = std::time::Instant::now() + FENCE_ANSWER_MAX;

@@ -137,9 +137,16 @@ pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedF
     };
     match DirectoryId::of(&proc_path(pid, "cwd")) {
         Ok(cwd) if cwd == DirectoryId::of(data_dir)? => Ok(Some(pidfd)),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => Err(e),
+        Err(e) if !is_gone(&e) => Err(e),
         Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// Whether this error of a look into `/proc` says that the process has ended. Any other, such as too many open files,
+/// says nothing about it.
+fn is_gone(error: &io::Error) -> bool {
+    let raw = error.raw_os_error();
+    error.kind() == ErrorKind::NotFound || raw == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Sends `signal` to `pid` if it works in `data_dir`; returns whether it did.
@@ -215,6 +222,12 @@ impl Postmaster {
             opened.map_err(|source| PostmasterError::Unreadable { path: proc_path(pid, "cwd"), source });
         let pidfd = opened?.ok_or_else(not_running)?;
         // The 22nd field, the 20th after the name: the start in clock ticks since boot.
+        let stat = proc_path(pid, "stat");
+        if let Err(source) = fs::read(&stat)
+            && !is_gone(&source)
+        {
+            return Err(PostmasterError::Unreadable { path: stat, source });
+        }
         let (_, rest) = read_stat(pid).filter(|_| status(pid).is_some()).ok_or_else(not_running)?;
         let start_ticks = rest.split(' ').nth(19).and_then(|f| f.parse().ok()).ok_or_else(not_running)?;
         Ok(Self { pid, start_ticks, pidfd })
@@ -253,5 +266,19 @@ impl AsFd for Postmaster {
     /// Returns the descriptor, which polls readable once the postmaster is dead.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn only_the_kernels_word_that_it_is_gone_is_evidence() {
+        let error = |e: Errno| io::Error::from_raw_os_error(e.raw_os_error());
+        assert!([Errno::NOENT, Errno::SRCH].into_iter().map(error).all(|e| is_gone(&e)));
+        let unclear = [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::ACCESS, Errno::NOMEM];
+        assert!(!unclear.into_iter().map(error).any(|e| is_gone(&e)));
     }
 }
