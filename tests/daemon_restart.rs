@@ -86,8 +86,9 @@ fn an_orderly_stop_without_a_quorum_is_refused_once() {
     let before = cluster.wait_healthy(within(60)).unwrap();
     let primary = cluster.node(before.primary.as_deref().unwrap());
     let others: Vec<&Node> = cluster.nodes().iter().filter(|n| n.name() != primary.name()).collect();
+    // Killed, not stopped: what is asked of them meanwhile must not be heard later, when nobody waits any more.
     for node in &others {
-        node.freeze_daemon().unwrap();
+        node.kill_daemon().unwrap();
     }
     let mark = primary.log_mark();
     let pid = primary.daemon_pid().unwrap();
@@ -105,7 +106,7 @@ fn an_orderly_stop_without_a_quorum_is_refused_once() {
         .unwrap();
     assert!(primary.data_directory().unwrap().join("standby.signal").exists());
     for node in &others {
-        node.thaw_daemon().unwrap();
+        node.start_daemon().unwrap();
     }
     let after = await_primary_above(&cluster, before.term.0, false, within(60));
     assert_ne!(after.primary, before.primary);

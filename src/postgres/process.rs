@@ -137,8 +137,21 @@ pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedF
     };
     match DirectoryId::of(&proc_path(pid, "cwd")) {
         Ok(cwd) if cwd == DirectoryId::of(data_dir)? => Ok(Some(pidfd)),
+        // The kernel shows nobody where another user's process works: none of that user's is a postmaster of this directory.
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && is_of_another(pid, data_dir)? => Ok(None),
         Err(e) if !is_gone(&e) => Err(e),
         Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Whether a process belongs to another user than the data directory: PostgreSQL refuses to start in one that is not its
+/// own.
+fn is_of_another(pid: i32, data_dir: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::metadata(format!("/proc/{pid}")) {
+        Ok(process) => Ok(process.uid() != fs::metadata(data_dir)?.uid()),
+        Err(e) if is_gone(&e) => Ok(true),
+        Err(e) => Err(e),
     }
 }
 

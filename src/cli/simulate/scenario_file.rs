@@ -38,9 +38,11 @@ fn list(found: &[String]) -> String {
 }
 
 fn parse(text: &str) -> Result<Scenario, Vec<String>> {
+    // serde takes a list for an object whose keys are left out.
     let whole = match serde_json::from_str::<Scenario>(text) {
-        Ok(scenario) => return Ok(scenario),
-        Err(error) => error,
+        Ok(scenario) if text.trim_start().starts_with('{') => return Ok(scenario),
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
     };
     let found = match serde_json::from_str::<Value>(text) {
         Err(error) => vec![format!("not JSON: {error}; correct that line")],
@@ -56,7 +58,7 @@ fn parse(text: &str) -> Result<Scenario, Vec<String>> {
         }
     };
     // A key that is written twice is none of what is looked for above.
-    Err(if found.is_empty() { vec![whole.to_string()] } else { found })
+    Err(if found.is_empty() { vec![whole] } else { found })
 }
 
 fn top(key: &str, value: &Value, found: &mut Vec<String>) {

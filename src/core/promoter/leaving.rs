@@ -4,17 +4,37 @@
 use super::{PAUSE_HEARTBEATS, Pausing, Promoter, decided, guard_said, heard};
 use crate::core::{MemberId, Nanos};
 use crate::events::{Deadline, Decision, Event, GuardReport, Message, Observation, OperatorRequest, PauseId};
+use pgfo_replay::Seq;
 
 /// The guard stands down or is lost, which is told, in less; after that, what it said was lost.
 const GUARD_ANSWER_MAX: Nanos = Nanos::from_millis(5_000);
 
 impl Promoter {
     pub(super) fn leaving_observed(&mut self, observation: &Observation) {
+        if let Observation::HeartbeatDue { flushed } = observation {
+            self.guard_was_told(*flushed);
+        }
         if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
             && p.pause == *pause
             && !p.agreed.contains(&from)
         {
             p.agreed.push(from);
+        }
+    }
+
+    /// The guard is told behind the flush of the confirmation; until then nothing is due from it.
+    pub(super) fn await_guard(&mut self, confirmed_in: Seq) {
+        if let Some(p) = &mut self.pausing {
+            p.confirmed_in = Some(confirmed_in);
+        }
+    }
+
+    fn guard_was_told(&mut self, flushed: Seq) {
+        let ends_at = self.after(GUARD_ANSWER_MAX);
+        if let Some(p) = self.pausing.as_mut().filter(|p| p.confirmed_in.is_some_and(|seq| seq <= flushed)) {
+            p.confirmed_in = None;
+            p.guard_told = true;
+            p.ends_at = ends_at;
         }
     }
 
@@ -28,6 +48,8 @@ impl Promoter {
                     agreed: Vec::new(),
                     ends_at: self.after(Nanos(PAUSE_HEARTBEATS * self.settings().heartbeat_interval.0)),
                     confirmed: false,
+                    confirmed_in: None,
+                    guard_told: false,
                 });
             }
             Decision::PauseAgreed(pause) => {
@@ -38,10 +60,8 @@ impl Promoter {
                 }
             }
             Decision::PauseConfirmed { .. } => {
-                let ends_at = self.after(GUARD_ANSWER_MAX);
                 if let Some(p) = &mut self.pausing {
                     p.confirmed = true;
-                    p.ends_at = ends_at;
                     self.leaving = true;
                 }
             }
@@ -106,7 +126,7 @@ impl Promoter {
 
     /// L6: what the guard says to a confirmed pause may be lost, too. Earlier revisions waited for it for ever.
     pub(super) fn is_answer_due(&self, pausing: &Pausing) -> bool {
-        !pausing.confirmed || self.ledger.revision >= 4
+        !pausing.confirmed || self.ledger.revision >= 4 && pausing.guard_told
     }
 
     fn stop(&self, out: &mut Vec<Event>) {

@@ -17,7 +17,7 @@ use crate::events::{
     CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, Message, Observation,
     OperatorRequest, PauseId, Position, Record, Refusal, Roster, Settings, Testimony, Unelectable,
 };
-use pgfo_replay::Machine;
+use pgfo_replay::{Machine, Seq};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,6 +90,12 @@ struct Pausing {
     agreed: Vec<MemberId>,
     ends_at: BootNanos,
     confirmed: bool,
+    /// The record of its confirmation, until that is known to be flushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirmed_in: Option<Seq>,
+    /// The guard was told to stand down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    guard_told: bool,
 }
 
 /// A change of the roster that waits for a quorum (M1).
@@ -330,6 +336,9 @@ impl LedgerRole for Promoter {
             }
             Event::Decided(d) => {
                 self.tenure_decided(d);
+                if let Decision::PauseConfirmed { .. } = d {
+                    self.await_guard(record.seq);
+                }
                 self.election_decided(d);
                 self.follow_decided(d);
             }
