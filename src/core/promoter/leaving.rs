@@ -23,7 +23,7 @@ impl Promoter {
     }
 
     /// The guard is told behind the flush of the confirmation; until then nothing is due from it.
-    pub(super) fn await_guard(&mut self, confirmed_in: Seq) {
+    pub(super) fn confirmed_by(&mut self, confirmed_in: Seq) {
         if let Some(p) = &mut self.pausing {
             p.confirmed_in = Some(confirmed_in);
         }

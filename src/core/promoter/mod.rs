@@ -337,7 +337,7 @@ impl LedgerRole for Promoter {
             Event::Decided(d) => {
                 self.tenure_decided(d);
                 if let Decision::PauseConfirmed { .. } = d {
-                    self.await_guard(record.seq);
+                    self.confirmed_by(record.seq);
                 }
                 self.election_decided(d);
                 self.follow_decided(d);
