@@ -82,6 +82,9 @@ impl Ledger {
                 if outcome.nothing_left {
                     self.local.runs = Some(false);
                     self.local.answer = None;
+                    if self.revision >= 4 {
+                        self.local.sender = None;
+                    }
                 }
             }
             Observation::FreezeCompleted { term, outcome } => {

@@ -216,7 +216,7 @@ impl Promoter {
         let told = self.following.is_some_and(|f| f.term == winner.term && f.refused);
         let past_fork_bytes = l.past_fork_bytes();
         let unknown = l.lineage.is_none() && !l.diverged();
-        if l.revision >= 3 && unknown && l.misses_winners() {
+        if l.revision == 3 && unknown && l.misses_winners() {
             // They are asked for.
             return;
         }

@@ -202,8 +202,10 @@ impl Promoter {
         if self.ledger.tenure != Some(term) || self.fencing || !self.ledger.lease_stands() {
             return;
         }
-        let (lineage, forked) = match self.ledger.lineage.filter(|l| l.timeline == *timeline) {
-            // A primary before this order, too: no fork was made.
+        let me = self.ledger.me();
+        let own = |line: &Lineage| self.ledger.history.iter().any(|a| a.lineage == *line && a.primary == me);
+        let (lineage, forked) = match self.ledger.lineage.filter(|l| l.timeline == *timeline && own(l)) {
+            // A primary before this order, too: no fork was made. By the number alone another's line is not meant (E3).
             Some(same) if self.ledger.revision >= 4 => (same, None),
             _ => {
                 let parent = self.parent_line(term).unwrap_or_else(|| self.unknown_parent(term, *timeline));
