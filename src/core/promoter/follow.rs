@@ -26,7 +26,9 @@ impl Promoter {
                 if *target == self.ledger.me() =>
             {
                 let doubt_since = self.doubt_since.unwrap_or(self.now());
-                self.doubt_since = self.ledger.in_doubt().then_some(doubt_since);
+                // What is asked on a stalled log is not sent.
+                let asks = self.ledger.in_doubt() && !self.ledger.log_stalled;
+                self.doubt_since = asks.then_some(doubt_since);
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
