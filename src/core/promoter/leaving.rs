@@ -33,7 +33,6 @@ impl Promoter {
         let ends_at = self.after(GUARD_ANSWER_MAX);
         if let Some(p) = self.pausing.as_mut().filter(|p| p.confirmed_in.is_some_and(|seq| seq <= flushed)) {
             p.confirmed_in = None;
-            p.guard_told = true;
             p.ends_at = ends_at;
         }
     }
@@ -49,7 +48,6 @@ impl Promoter {
                     ends_at: self.after(Nanos(PAUSE_HEARTBEATS * self.settings().heartbeat_interval.0)),
                     confirmed: false,
                     confirmed_in: None,
-                    guard_told: false,
                 });
             }
             Decision::PauseAgreed(pause) => {
@@ -126,7 +124,7 @@ impl Promoter {
 
     /// L6: what the guard says to a confirmed pause may be lost, too. Earlier revisions waited for it for ever.
     pub(super) fn is_answer_due(&self, pausing: &Pausing) -> bool {
-        !pausing.confirmed || self.ledger.revision >= 4 && pausing.guard_told
+        !pausing.confirmed || self.ledger.revision >= 4 && pausing.confirmed_in.is_none()
     }
 
     fn stop(&self, out: &mut Vec<Event>) {

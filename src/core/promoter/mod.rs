@@ -90,12 +90,9 @@ struct Pausing {
     agreed: Vec<MemberId>,
     ends_at: BootNanos,
     confirmed: bool,
-    /// The record of its confirmation, until that is known to be flushed.
+    /// The record of its confirmation, until that is known to be flushed: then the guard is told to stand down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirmed_in: Option<Seq>,
-    /// The guard was told to stand down.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    guard_told: bool,
 }
 
 /// A change of the roster that waits for a quorum (M1).
@@ -158,7 +155,7 @@ pub struct Promoter {
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
     accepts_loss: bool,
     /// A voter whose line of history is not known has more bytes, which nobody can stream: the next candidacy accepts
-    /// their loss, and that only (E7).
+    /// their loss (E7). The request has one word for both: who knows its line takes it for `accepts_loss`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     accepts_unknown: bool,
     /// Another candidate yielded to this member: no waiting for its rank.

@@ -64,8 +64,7 @@ impl Promoter {
         }
         s.put("asked_roster", &self.asked_roster);
         s.instant("fencing", self.fence_again_at);
-        let pausing =
-            self.pausing.as_ref().map(|p| (p.pause, &p.agreed, p.confirmed, p.confirmed_in, p.guard_told));
+        let pausing = self.pausing.as_ref().map(|p| (p.pause, &p.agreed, p.confirmed, p.confirmed_in));
         s.put("pausing", pausing);
         s.maybe("pausing", self.pausing.as_ref().map(|p| p.ends_at));
         s.put("proposal", &self.proposal);
