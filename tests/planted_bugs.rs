@@ -319,7 +319,7 @@ fn cases() -> Vec<Case> {
         }),
         case(Plant::PromotesWhoeverRuns, 0, &["S2"], kept("071_promoted_in_the_place_of_the_one_before")),
         case(Plant::UnseenIsGone, 0, &["S2"], kept("072_named_before_anybody_looked")),
-        case(Plant::GivesWayUntold, 86, &["L1"], kept("073_gave_way_without_a_word")),
+        case(Plant::SupersededUntold, 4, &["L1"], kept("126_candidacy_closed_above_an_older_vote")),
         case(Plant::PromotesFromLog, 0, &["E11"], {
             let slow = (15_000, Fault::SlowDisk { member: B, flush_ms: 300, for_ms: 5_720 });
             let s = scenario(three(), vec![slow, kill(20_000), daemon(B, 20_720, 100)]);

@@ -4,6 +4,7 @@
 use super::draw::Domain;
 use super::fact::{Fact, is_of_interest};
 use super::fault::CrashPoint;
+use super::frozen::Frozen;
 use super::marks::is_usual;
 use super::node::{Daemon, Waiting};
 use super::poison::coarse;
@@ -355,7 +356,7 @@ impl World {
             flushing: false,
             armed: Vec::new(),
             connected: vec![None; node.settings.members.len()],
-            frozen_until: SimNanos(0),
+            frozen: Frozen::default(),
             thawed_at: SimNanos(0),
             watch,
             sender_told: None,

@@ -34,6 +34,8 @@ pub enum Domain {
     Start = 13,
     /// Peer connections: (member, peer, number).
     Connect = 14,
+    /// What a process that goes on takes up first: (member, instant, source).
+    Thaw = 15,
 }
 
 impl From<Domain> for u64 {

@@ -2,6 +2,7 @@
 
 use super::draw::Domain;
 use super::fact::Fact;
+use super::frozen::Frozen;
 use super::guard::GuardState;
 use super::hands_time::{FENCE_RETRY, RECEIVER_RETRY, RECEIVER_TIMEOUT};
 use super::postgres::{Fit, Postgres, Process, Receiver};
@@ -108,7 +109,7 @@ impl World {
         p.run = fresh;
         p.receiver = None;
         p.orphans_until = SimNanos(0);
-        p.frozen_until = SimNanos(0);
+        p.frozen = Frozen::default();
         let stopped = p.stopped_until;
         if !was {
             return;
@@ -245,7 +246,7 @@ impl World {
         let serves = now >= p.full_until
             && there.runs(now)
             && self.network.both_ways(id, source)
-            && there.postgres.as_ref().is_some_and(|s| s.process == Process::Up && now >= s.frozen_until);
+            && there.postgres.as_ref().is_some_and(|s| s.process == Process::Up && now >= s.frozen.until);
         let Some(s) = there.postgres.as_ref().filter(|_| serves && p.replayed) else {
             return self.queue.after(RECEIVER_RETRY, Event::ReceiverStarts(id, run));
         };

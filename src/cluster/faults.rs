@@ -2,6 +2,7 @@
 
 use super::fact::Fact;
 use super::fault::Fault;
+use super::frozen::Frozen;
 use super::guard::STALL_MAX;
 use super::hands_time::LINK_IDLE;
 use super::postgres::{Fit, Postgres, Process};
@@ -40,7 +41,7 @@ impl World {
                 let until = ends(self, for_ms);
                 // Stopped twice, it goes on when the longer stop ends: what it had to do waits for that.
                 if let Some(p) = self.node_mut(member).postgres.as_mut() {
-                    p.frozen_until = until.max(p.frozen_until);
+                    p.frozen.extend(now, until);
                 }
                 self.queue.at(until, Event::Thaw(member));
             }
@@ -70,8 +71,8 @@ impl World {
             Fault::FreezeDaemon { member, for_ms } => {
                 let until = ends(self, for_ms);
                 if let Some(d) = self.node_mut(member).daemon.as_mut() {
-                    d.frozen_until = until.max(d.frozen_until);
-                    d.thawed_at = d.frozen_until;
+                    d.frozen.extend(now, until);
+                    d.thawed_at = d.frozen.until;
                 }
             }
             Fault::KillGuard { member } => self.kill_guard(member),
@@ -79,8 +80,8 @@ impl World {
             Fault::FreezeHost { member, for_ms } => {
                 let until = ends(self, for_ms);
                 let node = self.node_mut(member);
-                node.frozen_until = until.max(node.frozen_until);
-                node.thawed_at = node.frozen_until;
+                node.frozen.extend(now, until);
+                node.thawed_at = node.frozen.until;
                 self.queue.at(until, Event::Thaw(member));
                 self.queue.at(now, Event::LinkIdle(member, member));
             }
@@ -145,7 +146,7 @@ impl World {
             Fault::AdoptVouched { at, member } => {
                 let left = self.nodes.iter().filter(|n| n.id != member).any(|n| {
                     let writes = |p: &Postgres| p.is_writable() || !p.in_recovery && p.lives();
-                    now < n.frozen_until
+                    now < n.frozen.until
                         || n.postgres.as_ref().is_some_and(|p| writes(p) || now < p.orphans_until)
                 });
                 if !left && !self.would_spoil(member) {
@@ -281,13 +282,13 @@ impl World {
         let node = self.node_mut(id);
         node.guard.restart(fresh);
         node.start_queued = false;
-        node.frozen_until = SimNanos(0);
+        node.frozen = Frozen::default();
         if let Some(p) = node.postgres.as_mut() {
             p.process = Process::Down;
             p.run = fresh;
             p.receiver = None;
             p.orphans_until = SimNanos(0);
-            p.frozen_until = SimNanos(0);
+            p.frozen = Frozen::default();
         }
         self.fact(Fact::WritabilityChanged);
         self.lose_streams(id);

@@ -245,7 +245,7 @@ impl World {
         let unseen_until = self.node(id).freeze_unseen_until;
         let Some(p) = self.node_mut(id).postgres.as_mut() else { return };
         // Only a running PostgreSQL can be told; one that starts later starts its receiver as it was set up.
-        let told = p.process == Process::Up && now >= p.frozen_until;
+        let told = p.process == Process::Up && now >= p.frozen.until;
         // With replay paused, the receiver streams on for a while after the order.
         p.freezes = told && now < unseen_until && p.receiver.is_some();
         p.held |= told && !p.freezes;
@@ -273,7 +273,7 @@ impl World {
         let late = Nanos(node.settings.freeze_timeout.0.saturating_sub(100_000_000));
         let looked = match p.process {
             _ if outcome.is_some() => outcome.clone(),
-            _ if now < node.freeze_unseen_until || now < p.frozen_until => None,
+            _ if now < node.freeze_unseen_until || now < p.frozen.until => None,
             Process::Down => Some(FreezeOutcome::NothingRuns),
             Process::Starting => None,
             Process::Up if !p.in_recovery || p.receiver.is_some() || !p.held => None,

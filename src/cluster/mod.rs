@@ -10,6 +10,7 @@ mod engine_room;
 mod fact;
 mod fault;
 mod faults;
+mod frozen;
 mod guard;
 mod hands;
 mod hands_time;

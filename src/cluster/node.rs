@@ -1,6 +1,7 @@
 //! A simulated member: host, daemon, log, guard, PostgreSQL. It holds them; [`super::world`] moves them.
 
 use super::fault::{CrashPoint, PromotionFault, Rejection, Report};
+use super::frozen::Frozen;
 use super::guard::Guard;
 use super::poison::Poison;
 use super::postgres::Postgres;
@@ -42,7 +43,7 @@ pub struct Daemon {
     /// The run of each peer that a connection stands to, in membership order.
     pub connected: Vec<Option<Run>>,
     /// Stopped (SIGSTOP) until then.
-    pub frozen_until: SimNanos,
+    pub frozen: Frozen,
     /// The instant before which it was frozen last: probes that span it are stalled (D4).
     pub thawed_at: SimNanos,
     /// Whose PostgreSQL it probes.
@@ -107,7 +108,7 @@ pub struct Node {
     /// Whether the host has power.
     pub powered: bool,
     /// The host stands still until then.
-    pub frozen_until: SimNanos,
+    pub frozen: Frozen,
     /// When it last went on.
     pub thawed_at: SimNanos,
     /// The host's clock.
@@ -164,7 +165,7 @@ impl Node {
     /// Returns whether the host runs at this instant.
     #[must_use]
     pub fn runs(&self, now: SimNanos) -> bool {
-        self.powered && now >= self.frozen_until
+        self.powered && now >= self.frozen.until
     }
 
     /// Returns what the roles know, while the daemon runs.
@@ -182,7 +183,16 @@ impl Node {
     /// Returns until when nothing of the daemon moves.
     #[must_use]
     pub fn daemon_frozen_until(&self) -> SimNanos {
-        self.daemon.as_ref().map_or(SimNanos(0), |d| d.frozen_until).max(self.frozen_until)
+        self.daemon.as_ref().map_or(SimNanos(0), |d| d.frozen.until).max(self.frozen.until)
+    }
+
+    /// Returns until when what comes for the daemon now is held back at first.
+    #[must_use]
+    pub fn daemon_holds_until(&self, now: SimNanos) -> SimNanos {
+        match &self.daemon {
+            Some(d) if now >= self.frozen.until => d.frozen.holds_until(now),
+            _ => self.frozen.holds_until(now),
+        }
     }
 
     /// Returns whether its PostgreSQL accepts writes at this instant.
@@ -192,6 +202,6 @@ impl Node {
             && self
                 .postgres
                 .as_ref()
-                .is_some_and(|p| now >= p.frozen_until && (p.is_writable() || now < p.orphans_until))
+                .is_some_and(|p| now >= p.frozen.until && (p.is_writable() || now < p.orphans_until))
     }
 }

@@ -128,8 +128,8 @@ impl World {
         let number = self.fresh();
         let takes = self.draws.draw(Domain::Start, &[u64::from(id.0), number]).between(2, 300);
         if let Some(daemon) = self.node_mut(id).daemon.as_mut() {
-            daemon.frozen_until = now.plus(Nanos::from_millis(takes)).max(daemon.frozen_until);
-            daemon.thawed_at = daemon.frozen_until;
+            daemon.frozen.extend(now, now.plus(Nanos::from_millis(takes)));
+            daemon.thawed_at = daemon.frozen.until;
         }
     }
 

@@ -1,6 +1,7 @@
 //! A simulated PostgreSQL: its data (a place on a tree of histories), its processes, its WAL receiver.
 //! It decides nothing about failover.
 
+use super::frozen::Frozen;
 use super::queue::Run;
 use super::time::SimNanos;
 use crate::core::{Lsn, MemberId, SystemId, Timeline};
@@ -145,7 +146,7 @@ pub struct Postgres {
     /// A freeze was ordered and has not taken effect: the receiver streams on.
     pub freezes: bool,
     /// Stopped (SIGSTOP) until then.
-    pub frozen_until: SimNanos,
+    pub frozen: Frozen,
     /// Nobody may start it before.
     pub stopped_until: SimNanos,
     /// Refuses clients until then.
@@ -183,7 +184,7 @@ impl Postgres {
             receiver: None,
             held: false,
             freezes: false,
-            frozen_until: SimNanos(0),
+            frozen: Frozen::default(),
             stopped_until: SimNanos(0),
             crowded_until: SimNanos(0),
             locked_until: SimNanos(0),
@@ -237,7 +238,7 @@ impl Postgres {
     pub fn probed(&self, now: SimNanos, histories: &Histories) -> Option<ProbeReport> {
         match self.process {
             Process::Down => Some(ProbeReport::Failed(ProbeFailure::Refused)),
-            _ if now < self.frozen_until => None,
+            _ if now < self.frozen.until => None,
             Process::Starting => Some(ProbeReport::Alive(SignOfLife::StartingUp)),
             Process::Up if now < self.crowded_until => Some(ProbeReport::Alive(SignOfLife::TooManyClients)),
             Process::Up if now < self.locked_until => {

@@ -22,7 +22,7 @@ impl World {
         if node.guard.fencing {
             return;
         }
-        let Some(p) = node.postgres.as_mut().filter(|p| p.process == Process::Up && now >= p.frozen_until)
+        let Some(p) = node.postgres.as_mut().filter(|p| p.process == Process::Up && now >= p.frozen.until)
         else {
             return;
         };

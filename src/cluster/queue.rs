@@ -57,6 +57,34 @@ pub enum Happening {
     DaemonStops,
 }
 
+/// Where the postmaster's start and end come from, as [`Happening::source`] numbers it.
+pub(super) const SOURCE_POSTMASTER: u64 = 5;
+
+impl Happening {
+    /// Returns the number of the source it comes from: what one source tells stays in order.
+    #[must_use]
+    pub fn source(&self) -> u64 {
+        match self {
+            Self::Heartbeat | Self::Deadline(..) | Self::StrayDeadline(_) => 0,
+            Self::ProbeArrives { .. } | Self::ProbeEnds { .. } | Self::ReceiverEnded => 1,
+            Self::Flushed { .. } => 2,
+            Self::GuardReplied(_) => 3,
+            Self::FenceEnded(_)
+            | Self::FreezeEnded { .. }
+            | Self::PromotionEnded { .. }
+            | Self::FollowPoll { .. }
+            | Self::FollowEnded { .. }
+            | Self::CatchUpPoll { .. } => 4,
+            Self::PostmasterGone => SOURCE_POSTMASTER,
+            Self::DaemonStops => 6,
+            Self::Observed(actor, _) => 16 + u64::from(actor.number()),
+            Self::Delivery { from: peer, .. }
+            | Self::Connected { peer, .. }
+            | Self::Disconnected { peer, .. } => 256 + u64::from(peer.0),
+        }
+    }
+}
+
 /// Whose run an event is bound to.
 #[derive(Debug)]
 pub enum Event {

@@ -3,13 +3,14 @@
 
 use super::draw::{Domain, Draws};
 use super::fact::Fact;
+use super::frozen::Frozen;
 use super::guard::Guard;
 use super::marks::Noted;
 use super::network::Network;
 use super::node::{Log, Node, Waiting};
 use super::parcels::Parcels;
 use super::postgres::{Histories, Postgres};
-use super::queue::{Event, Happening, Queue, Run};
+use super::queue::{Event, Happening, Queue, Run, SOURCE_POSTMASTER};
 use super::scenario::Scenario;
 use super::telling::Telling;
 use super::time::{HostClock, SimNanos};
@@ -18,6 +19,9 @@ use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, Observation,
 use pgfo_replay::simulation::TraceHash;
 use pgfo_replay::{Answers, Seq};
 use std::hash::Hash;
+
+/// Within so long after it goes on, a process has taken up all that waited for it.
+const WAKING_MAX: Nanos = Nanos::from_millis(2);
 
 /// The world.
 pub struct World {
@@ -126,7 +130,7 @@ impl World {
         Node {
             id,
             powered: true,
-            frozen_until: SimNanos(0),
+            frozen: Frozen::default(),
             thawed_at: SimNanos(0),
             clock: HostClock::new(SimNanos(0), ppm),
             boot_id: BootId(u128::from(self.identity(id))),
@@ -309,14 +313,30 @@ impl World {
     #[inline]
     fn handle_daemon(&mut self, id: MemberId, run: Run, happening: Happening) {
         let node = self.node(id);
-        if self.now() < node.daemon_frozen_until() && !matches!(happening, Happening::ProbeArrives { .. }) {
-            let until = node.daemon_frozen_until();
-            self.queue.at(until, Event::Daemon(id, run, happening));
-        } else if node.daemon_run() == Some(run) {
+        let stood_still = node.daemon_holds_until(self.now()).plus(WAKING_MAX) > self.now();
+        if stood_still && !matches!(happening, Happening::ProbeArrives { .. }) {
+            let until = self.wakes_at(id, happening.source());
+            if self.now() < until {
+                return self.queue.at(until, Event::Daemon(id, run, happening));
+            }
+        }
+        let node = self.node(id);
+        if node.daemon_run() == Some(run) {
             self.happen(id, happening);
         } else {
             self.forget(happening);
         }
+    }
+
+    /// A process that goes on after it stood still takes up what waits in any order, but that of each source stays.
+    #[cold]
+    fn wakes_at(&self, id: MemberId, source: u64) -> SimNanos {
+        let until = self.node(id).daemon_holds_until(self.now());
+        if until == SimNanos(0) {
+            return until;
+        }
+        let later = self.draws.draw(Domain::Thaw, &[u64::from(id.0), until.0, source]).below(WAKING_MAX.0);
+        until.plus(Nanos(later))
     }
 
     /// What was meant for a run of a daemon that is over.
@@ -332,8 +352,11 @@ impl World {
     /// What belongs to a frozen host or process waits, in order, until it goes on: returns when. Of a daemon's own
     /// run, see [`Self::handle_daemon`].
     fn held_back(&self, event: &Event) -> SimNanos {
+        let now = self.now();
         match event {
-            Event::PostmasterSeen(id, _) => self.node(*id).daemon_frozen_until(),
+            Event::PostmasterSeen(id, _) if self.node(*id).daemon_holds_until(now).plus(WAKING_MAX) > now => {
+                self.wakes_at(*id, SOURCE_POSTMASTER)
+            }
             Event::PostgresPromoted(id, _)
             | Event::PostgresHalfPromoted(id, _)
             | Event::ReceiverStarts(id, _)
@@ -342,17 +365,20 @@ impl World {
             | Event::PostgresReady(id, _)
             | Event::PostgresReplayed(id, _) => {
                 let node = self.node(*id);
-                node.postgres.as_ref().map_or(SimNanos(0), |p| p.frozen_until).max(node.frozen_until)
+                match &node.postgres {
+                    Some(p) if now >= node.frozen.until => p.frozen.holds_until(now),
+                    _ => node.frozen.holds_until(now),
+                }
             }
             Event::GuardDeadline(id, ..) if self.node(*id).settings.fencing == Fencing::Daemon => {
-                self.node(*id).daemon_frozen_until()
+                self.node(*id).daemon_holds_until(now)
             }
             Event::GuardDeadline(id, ..)
             | Event::PostgresKilled(id, _)
             | Event::FenceDone(id, ..)
             | Event::StartPostgres(id)
             | Event::StartDaemon(id)
-            | Event::Rebuild(id) => self.node(*id).frozen_until,
+            | Event::Rebuild(id) => self.node(*id).frozen.holds_until(now),
             _ => SimNanos(0),
         }
     }

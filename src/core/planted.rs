@@ -62,7 +62,7 @@ plants! {
     StartsUnsealed, "L9", "A former primary starts writable without a lease.";
     TenureOutlivesRelease, "L8", "A member that released its lease goes on asking for that term, and is granted it.";
     ReleaseClearsAny, "L8", "A release clears a promise of a later term or number.";
-    GivesWayUntold, "L8", "A candidacy that gives way to another's ends without a word to its voters.";
+    SupersededUntold, "L8", "A candidacy that another's win, or freeze, ended is over without a word to its voters.";
     ReleasedThoughWritable, "L8", "A tenure is released without a fence when PostgreSQL is not known to be a standby.";
     VotesWhileSeeing, "E1", "A voter that sees the primary votes for another.";
     PreVotePositionCounts, "E1", "The position from before the freeze counts.";

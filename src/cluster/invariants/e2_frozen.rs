@@ -40,12 +40,12 @@ fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
     let (slower_by, slow_until) = node.slow_answers;
     let unanswered_until = if slower_by >= probe_deadline { slow_until } else { SimNanos(0) };
     let unable = [
-        node.frozen_until,
+        node.frozen.until,
         node.daemon_frozen_until(),
         node.log.full_until,
         node.log.slow.0,
         node.freeze_unseen_until,
-        p.frozen_until,
+        p.frozen.until,
         p.crowded_until,
         p.locked_until,
         unanswered_until,

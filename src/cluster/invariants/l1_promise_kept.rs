@@ -19,6 +19,10 @@ struct Promise {
 pub(super) struct PromiseKept {
     promises: BTreeMap<MemberId, Vec<Promise>>,
     released: BTreeMap<MemberId, Term>,
+    /// The term that each holder won and did not release: a tenure outlives a candidacy above it (E9).
+    won: BTreeMap<MemberId, Term>,
+    /// Candidacies that their holder said to have given up, while it could not be told to those who voted for it.
+    abandoned: BTreeSet<(MemberId, Term)>,
     /// Candidacies that their process gave up: no vote of theirs counts any more.
     closed: BTreeSet<(MemberId, Term, u64)>,
 }
@@ -70,21 +74,49 @@ impl Invariant for PromiseKept {
                 promises.push(Promise { holder: *to, term: ask.term, until });
             }
             Fact::Decided { member, decision } => {
-                if let Decision::CandidacyClosed { term, nonce } = &**decision {
-                    self.closed.insert((*member, *term, *nonce));
-                    for promises in self.promises.values_mut() {
-                        promises.retain(|p| !(p.holder == *member && p.term == *term));
-                    }
-                }
-                if let Decision::LeaseReleased { term, .. } = &**decision {
-                    self.released.insert(*member, *term);
-                    for promises in self.promises.values_mut() {
-                        promises.retain(|p| !(p.holder == *member && p.term <= *term));
-                    }
-                }
+                self.decided(*member, decision);
+            }
+            // A candidacy dies with its process (E6); a tenure does not.
+            Fact::DaemonEnded { member, .. } => {
+                let won = self.won.get(member).copied();
+                self.forget(*member, |term| won != Some(term));
             }
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl PromiseKept {
+    fn decided(&mut self, member: MemberId, decision: &Decision) {
+        match decision {
+            Decision::ElectionWon { term, .. } => {
+                self.won.insert(member, *term);
+            }
+            Decision::ElectionAbandoned { term: Some(term), .. } => {
+                self.abandoned.insert((member, *term));
+            }
+            Decision::CandidacyClosed { term, nonce } => {
+                self.closed.insert((member, *term, *nonce));
+                let abandoned = std::mem::take(&mut self.abandoned);
+                self.forget(member, |t| t == *term || t < *term && abandoned.contains(&(member, t)));
+                self.abandoned = abandoned;
+            }
+            Decision::LeaseReleased { term, .. } => {
+                self.released.insert(member, *term);
+                if self.won.get(&member).is_some_and(|won| won <= term) {
+                    self.won.remove(&member);
+                }
+                self.forget(member, |t| t <= *term);
+            }
+            _ => {}
+        }
+    }
+
+    /// Nobody relies on promises to that holder of these terms any more.
+    fn forget(&mut self, holder: MemberId, of: impl Fn(Term) -> bool) {
+        for promises in self.promises.values_mut() {
+            promises.retain(|p| p.holder != holder || !of(p.term));
+        }
     }
 }

@@ -77,7 +77,7 @@ marks! {
     StopRefused, "L6", 130, "A primary's daemon stayed, since no quorum agreed to pause.";
     ThawedTooLate, "L6", 16, "A host thawed with a primary whose lease had run out, and its guard fenced it.";
     FencedByAgreement, "L7", 7, "A hung primary was fenced at once: a quorum held it down, too.";
-    FencedForSuccessor, "L7", 1250, "A primary was fenced for a later winner.";
+    FencedForSuccessor, "L7", 43, "A primary was fenced for a later winner.";
     StaleRelease, "L8", 13, "The release of a tenure came to a member that knew a later winner.";
     VoteReturned, "L8", 14, "A candidacy ended, and the promise that came with a vote for it.";
     RefusedReleased, "L8", 11, "A request for a tenure came after its release, and was refused.";

@@ -29,7 +29,7 @@ pub(in crate::cluster) fn of_fact(world: &World, fact: &Fact) -> Marks {
     let mut reached = Marks::default();
     let Fact::FenceBegan { member, by_guard: true, was_writable } = fact else { return reached };
     let (node, now) = (world.node(*member), world.now());
-    if *was_writable && node.daemon.as_ref().is_none_or(|d| now < d.frozen_until) {
+    if *was_writable && node.daemon.as_ref().is_none_or(|d| now < d.frozen.until) {
         reached.add(Mark::GuardFencedAlone);
     }
     if node.thawed_at == now && node.guard.marked {

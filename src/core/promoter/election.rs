@@ -74,10 +74,11 @@ impl Promoter {
                 self.ask_as_primary(*term, *kind, out);
             }
             Decision::FreezeRefused { to, .. } if *to == me => self.ask_for_votes(out),
-            Decision::FreezePromised { term, candidate, .. } if *candidate != me => self.give_way(*term, out),
+            Decision::FreezePromised { candidate, .. } if *candidate != me => self.close_superseded(out),
             Decision::ElectionAbandoned { term: Some(term), .. }
             | Decision::CandidacyYielded { term, .. }
             | Decision::CatchUpOrdered { term, .. } => self.close_candidacy(*term, out),
+            Decision::AnnouncementAdopted(_) | Decision::LeaseReleased { .. } => self.close_superseded(out),
             Decision::VoteGranted { candidate, .. } if *candidate == me => self.win(out),
             Decision::VoteRefused { candidate, .. } if *candidate == me => self.lose(out),
             Decision::ElectionWon { term, kind, .. } => {
@@ -119,16 +120,14 @@ impl Promoter {
         }
     }
 
-    /// E2, L8: who froze for another's higher term gives its own candidacy up. Only a member without a vote comes to
-    /// that: any other is bound by the vote for itself. Whoever voted for it is told, and need not wait it out.
-    fn give_way(&self, term: Term, out: &mut Vec<Event>) {
-        if let Some(own) = self.term_stood_in().filter(|own| *own < term && self.tells_that_it_gives_way()) {
-            self.abandon_refused(own, Refusal::FrozenForTerm(term), out);
+    /// L8: another's win, a freeze for another's higher term (only who has no vote comes to that), or the end of the tenure
+    /// that stood above itself, ended the candidacy. Who voted for it would else go on refusing others, the winner's lease
+    /// included.
+    fn close_superseded(&self, out: &mut Vec<Event>) {
+        let silent = self.ledger.revision < 4 || planted(Plant::SupersededUntold);
+        if let Some(term) = self.asked_in.filter(|asked| !silent && self.term_stood_in() != Some(*asked)) {
+            self.close_candidacy(term, out);
         }
-    }
-
-    pub(super) fn tells_that_it_gives_way(&self) -> bool {
-        self.ledger.revision >= 4 && !planted(Plant::GivesWayUntold)
     }
 
     /// The term of a candidacy that others were told of, and that is not won.

@@ -170,6 +170,9 @@ pub struct Promoter {
     /// is the end of that one (L8).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     opened: Option<Term>,
+    /// The term that this process last asked for votes in, until it won it or told that it no longer stands (L8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked_in: Option<Term>,
     /// Members whose log is not the registered one, and since when that is known (M1).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     strangers: BTreeMap<MemberId, (Incarnation, BootNanos)>,
@@ -208,6 +211,7 @@ impl Promoter {
             withheld: None,
             leaving: false,
             opened: None,
+            asked_in: None,
             strangers: BTreeMap::new(),
             asked_roster: None,
         }
@@ -292,6 +296,7 @@ impl Promoter {
         self.guard_present = false;
         self.pausing = None;
         self.proposal = None;
+        self.asked_in = None;
         self.following = None;
         self.freezing = false;
         self.ordered_at = None;

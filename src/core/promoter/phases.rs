@@ -132,6 +132,11 @@ impl Promoter {
             self.opened = self.opened.max(Some(*term));
         }
         match decision {
+            Decision::VoteRequested(ask) => self.asked_in = Some(ask.ask.term),
+            Decision::CandidacyClosed { .. } | Decision::ElectionWon { .. } => self.asked_in = None,
+            _ => {}
+        }
+        match decision {
             Decision::TestimonyRequested { number, .. } => {
                 let ends_at = self.after(self.settings().testimony_timeout);
                 self.phase = Phase::Asking { number: *number, ends_at, answers: BTreeMap::new() };
@@ -226,7 +231,7 @@ impl Promoter {
             // E2, E6: this member froze for another's term: its own lower one is over.
             Decision::FreezePromised { term, candidate, .. } if *candidate != me => {
                 let ends = match self.term_stood_in() {
-                    Some(own) => own < *term && !self.tells_that_it_gives_way(),
+                    Some(own) => own < *term,
                     None => !matches!(self.phase, Phase::Promoting { .. }),
                 };
                 if ends {

@@ -331,7 +331,7 @@ impl Promoter {
         let Some(term) = l.tenure.filter(|t| l.revision >= 4 && standby && *t == l.announced_term()) else {
             return;
         };
-        if l.pause_protects() && !l.lease_stands() && self.phase == Phase::Idle {
+        if l.pause_protects() && self.phase == Phase::Idle {
             self.release_or_fence(term, FenceReason::NoLease, out);
         }
     }
