@@ -186,11 +186,11 @@ impl Node {
         self.daemon.as_ref().map_or(SimNanos(0), |d| d.frozen.until).max(self.frozen.until)
     }
 
-    /// Returns until when what comes for the daemon now is held back at first.
+    /// Returns until when what comes for the daemon now is held back at first; if it runs: when it went on.
     #[must_use]
     pub fn daemon_holds_until(&self, now: SimNanos) -> SimNanos {
         match &self.daemon {
-            Some(d) if now >= self.frozen.until => d.frozen.holds_until(now),
+            Some(d) if now >= self.frozen.until => d.frozen.holds_until(now).max(self.frozen.until),
             _ => self.frozen.holds_until(now),
         }
     }

@@ -90,8 +90,11 @@ impl Promoter {
         let confirmed = self.pausing.as_ref().is_some_and(|p| p.confirmed);
         let holds = self.pausing.as_ref().is_some_and(|p| self.ledger.paused == Some(p.pause));
         match guard_said(observation) {
-            // Nobody can tell it to stand down: it would stop PostgreSQL.
-            Some(GuardReport::Lost) if confirmed => self.refuse_stop(out),
+            // Nobody can tell it to stand down: it would stop PostgreSQL. Not before it was to be told: what waits for
+            // the disk would then be done after the refusal.
+            Some(GuardReport::Lost) if confirmed && self.pausing.as_ref().is_some_and(|p| self.was_told(p)) => {
+                self.refuse_stop(out);
+            }
             Some(GuardReport::StoodDown) if confirmed && (holds || self.ledger.tenure.is_none()) => {
                 out.push(decided(Decision::StopAllowed));
             }
@@ -124,7 +127,12 @@ impl Promoter {
 
     /// L6: what the guard says to a confirmed pause may be lost, too. Earlier revisions waited for it for ever.
     pub(super) fn is_answer_due(&self, pausing: &Pausing) -> bool {
-        !pausing.confirmed || self.ledger.revision >= 4 && pausing.confirmed_in.is_none()
+        !pausing.confirmed || self.ledger.revision >= 4 && self.was_told(pausing)
+    }
+
+    /// Whether the guard is known to have been told of a confirmed pause.
+    fn was_told(&self, pausing: &Pausing) -> bool {
+        self.ledger.revision < 4 || pausing.confirmed_in.is_none()
     }
 
     fn stop(&self, out: &mut Vec<Event>) {
