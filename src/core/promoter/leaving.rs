@@ -88,13 +88,12 @@ impl Promoter {
             _ => {}
         }
         let confirmed = self.pausing.as_ref().is_some_and(|p| p.confirmed);
+        let told = confirmed && self.pausing.as_ref().is_some_and(|p| self.was_told(p));
         let holds = self.pausing.as_ref().is_some_and(|p| self.ledger.paused == Some(p.pause));
         match guard_said(observation) {
             // Nobody can tell it to stand down: it would stop PostgreSQL. Not before it was to be told: what waits for
             // the disk would then be done after the refusal.
-            Some(GuardReport::Lost) if confirmed && self.pausing.as_ref().is_some_and(|p| self.was_told(p)) => {
-                self.refuse_stop(out);
-            }
+            Some(GuardReport::Lost) if told => self.refuse_stop(out),
             Some(GuardReport::StoodDown) if confirmed && (holds || self.ledger.tenure.is_none()) => {
                 out.push(decided(Decision::StopAllowed));
             }
