@@ -7,6 +7,7 @@ use pgfo::core::{Lsn, MemberId, Term, Timeline};
 use pgfo::events::{
     Announcement, Answer, Decision, GuardReport, Message, Observation, OperatorRequest, PauseId, Refusal,
 };
+use pgfo_replay::Seq;
 
 /// `C` as the winner of term 2, on timeline 2.
 fn winner() -> Announcement {
@@ -31,6 +32,11 @@ fn follows(decisions: &[Decision]) -> Option<bool> {
 
 /// What `B` decides once it has waited in vain for a winner who opened what it is on.
 fn waited_in_vain(b: &mut Member, found: Answer) -> Option<bool> {
+    b.probe_own(found);
+    b.now = b.now.plus_nanos(60 * SECOND);
+    assert_eq!(follows(&b.probe_own(found)), None, "nobody has heard that it asks");
+    b.heard = Seq(1_000);
+    b.hear_heartbeat(C, Some(winner()), 1);
     assert_eq!(follows(&b.probe_own(found)), None);
     b.now = b.now.plus_nanos(9 * SECOND);
     assert_eq!(follows(&b.probe_own(found)), None, "the announcement may be on its way");

@@ -116,3 +116,27 @@ fn who_was_away_for_two_failovers_notices_the_third() {
         assert!(promoted.iter().any(|at| (100_000.0..120_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
     });
 }
+
+fn kept(name: &str) -> Scenario {
+    let path = format!("{}/tests/scenarios/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// M3: PostgreSQL is dead and stays so, and the report of its fence was lost: the pause protects nothing, and must not outlast
+/// the time that a report may take.
+#[test]
+fn a_fence_within_a_pause_that_was_not_heard_is_made_again() {
+    play(&kept("133_fence_unheard_within_a_pause.json"), |o, _| {
+        let promoted = when(o, "DECIDED PrimaryAnnounced");
+        assert!(promoted.iter().any(|at| (35_000.0..150_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
+    });
+}
+
+/// M3: a pause is for the time without a daemon; one that is back stops a PostgreSQL that hangs, as without a pause.
+#[test]
+fn a_paused_primary_that_hangs_is_replaced_once_its_daemon_is_back() {
+    play(&kept("132_paused_primary_is_back_and_hangs.json"), |o, _| {
+        let promoted = when(o, "DECIDED PrimaryAnnounced");
+        assert!(promoted.iter().any(|at| (50_000.0..90_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
+    });
+}

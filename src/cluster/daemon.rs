@@ -390,6 +390,10 @@ impl World {
             };
             self.observe(id, Actor::PostgresOperator, seen);
         }
+        if now < self.node(id).log.full_until {
+            let why = "no space left on device".to_owned();
+            self.observe(id, Actor::Daemon, Observation::LogStalled { why });
+        }
         let late = self.draws.draw(Domain::Start, &[u64::from(id.0), run]).below(50_000_000);
         self.for_daemon(id, Nanos(late), Happening::Heartbeat);
         for peer in self.scenario.ids().filter(|p| *p != id) {

@@ -84,7 +84,7 @@ pub enum Effect {
 /// When effects may be performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// At once, and past whatever waits for the disk: heartbeats and renewals (L5).
+    /// At once, and past whatever waits for the disk: heartbeats and renewals (L5), and a question that binds nobody (E3).
     Overtakes,
     /// In order, without a flush of its own.
     InOrder,
@@ -110,7 +110,8 @@ pub fn urgency(event: &Event) -> Urgency {
         | Decision::LeaseRequested(_)
         | Decision::RenewalRequested(_)
         | Decision::LeaseExtended { .. }
-        | Decision::HeartbeatSent(_) => Urgency::Overtakes,
+        | Decision::HeartbeatSent(_)
+        | Decision::HistoryRequested => Urgency::Overtakes,
         Decision::LeaseGranted { first: true, .. }
         | Decision::FreezePromised { .. }
         | Decision::VoteGranted { .. }

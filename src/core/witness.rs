@@ -88,7 +88,9 @@ impl Witness {
     /// tell whether its data is on their line.
     fn ask_for_history(&self, out: &mut Vec<Event>) {
         let l = &self.ledger;
-        if l.revision >= 3 && l.settings.has_postgres() && l.misses_winners() {
+        // A witness is asked for them by others.
+        let asks = l.revision >= 4 || l.revision == 3 && l.settings.has_postgres();
+        if asks && l.misses_winners() {
             out.push(Event::Decided(Decision::HistoryRequested));
         }
     }

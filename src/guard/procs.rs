@@ -55,14 +55,23 @@ impl DataDir {
         self
     }
 
-    fn is_cwd_of(&self, pid: ProcessId) -> bool {
+    /// Whether that process works in this directory.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    fn is_cwd_of(&self, pid: ProcessId) -> io::Result<bool> {
         let link = format!("/proc/{pid}/cwd");
+        let cwd = match std::fs::read_link(&link) {
+            Ok(cwd) => cwd,
+            Err(e) if says_nothing(&e) => return Err(e),
+            // Gone, a kernel thread or a zombie; or another user's, which the kernel shows nobody else.
+            Err(_) => return Ok(false),
+        };
         if self.inode.is_some() && inode_of(Path::new(&link)) == self.inode {
-            return true;
+            return Ok(true);
         }
-        let Ok(cwd) = std::fs::read_link(&link) else { return false };
         let cwd = cwd.as_os_str().as_bytes();
-        cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes()
+        Ok(cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes())
     }
 }
 
@@ -108,25 +117,48 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { state, parent, start })
 }
 
-fn read_stat(pid: ProcessId) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// Returns what the kernel tells of a live process; `None` once it is gone, or a zombie, which holds no socket and
+/// acknowledges nothing.
+///
+/// # Errors
+/// When that can't be told: too many open files, for instance. It may well live.
+fn live_stat(pid: ProcessId) -> io::Result<Option<Stat>> {
+    let text = match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => text,
+        Err(e) if is_gone(&e) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let stat = parse_stat(&String::from_utf8_lossy(&text));
+    let stat =
+        stat.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat is not understood"))?;
+    Ok(Some(stat).filter(|s| !s.is_dead()))
+}
+
+/// Whether an error speaks of this process or the machine being short of something, not of what was looked at.
+fn says_nothing(error: &io::Error) -> bool {
+    let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
+    error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
+}
+
+/// Whether this error of opening a file below `/proc` says that the process has ended. Any other says nothing about it.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// Lists the processes whose working directory is the data directory, this process left out.
 ///
 /// # Errors
-/// When `/proc` cannot be read: the list is unknown then, not empty.
+/// When `/proc` or one of the processes cannot be looked at: the list is unknown then, not empty.
 pub fn scan(dir: &DataDir) -> io::Result<Vec<Process>> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse().ok()).map(ProcessId) else { continue };
-        if pid.0 == own || !dir.is_cwd_of(pid) {
+        if pid.0 == own || !dir.is_cwd_of(pid)? {
             continue;
         }
-        // Gone since, or a zombie: it holds no socket and acknowledges nothing.
-        let Some(stat) = read_stat(pid).filter(|s| !s.is_dead()) else { continue };
+        let Some(stat) = live_stat(pid)? else { continue };
         found.push(Process {
             pid,
             parent: stat.parent,
@@ -149,7 +181,7 @@ pub fn roots(found: &[Process]) -> impl Iterator<Item = &Process> {
 /// When the kernel refuses, by permission for instance.
 pub fn signal(dir: &DataDir, pid: ProcessId, signal: Signal) -> io::Result<bool> {
     let Some(fd) = open(pid)? else { return Ok(false) };
-    if !dir.is_cwd_of(pid) {
+    if !dir.is_cwd_of(pid)? {
         return Ok(false);
     }
     match pidfd_send_signal(&fd, signal) {
@@ -180,13 +212,13 @@ pub struct Watched {
 /// Opens the process named by `postmaster.pid`, if it works in the data directory and lives.
 ///
 /// # Errors
-/// When the kernel refuses a pidfd.
+/// When the kernel refuses a pidfd, or the process can't be looked at.
 pub fn watch(dir: &DataDir, pid: ProcessId) -> io::Result<Option<Watched>> {
     let Some(pidfd) = open(pid)? else { return Ok(None) };
-    if !dir.is_cwd_of(pid) {
+    if !dir.is_cwd_of(pid)? {
         return Ok(None);
     }
-    let Some(stat) = read_stat(pid).filter(|s| !s.is_dead()) else { return Ok(None) };
+    let Some(stat) = live_stat(pid)? else { return Ok(None) };
     // Alive after it was looked at: what was read is its own, not a successor's with the same number.
     if has_ended(&pidfd)? {
         return Ok(None);
@@ -207,6 +239,7 @@ pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::Rlimit;
     use std::process::{Child, Command};
 
     fn sleeper(dir: &Path) -> Child {
@@ -242,6 +275,37 @@ mod tests {
         assert!(watch(&dir, pid).unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    /// Without a descriptor to spare nothing can be looked at: that must not read as an empty list, which would be proof that
+    /// nothing is left.
+    #[test]
+    fn too_many_open_files_are_no_empty_list() {
+        const CHILD: &str = "PGFO_TEST_SHORT_OF_FILES_IN";
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let dir = DataDir::resolve(Path::new(&dir)).unwrap();
+            // Room for the list of processes, and for nothing else.
+            let free = std::fs::File::open("/").unwrap();
+            let number = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&free)).unwrap();
+            drop(free);
+            let limit = rustix::process::Resource::Nofile;
+            let limits = rustix::process::getrlimit(limit);
+            rustix::process::setrlimit(limit, Rlimit { current: Some(number + 1), ..limits }).unwrap();
+            assert_eq!(scan(&dir).unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+            return;
+        }
+        let inside = tempfile::tempdir().unwrap();
+        let mut child = sleeper(inside.path());
+        let name = "guard::procs::tests::too_many_open_files_are_no_empty_list";
+        let short = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads", "1"])
+            .env(CHILD, inside.path())
+            .output()
+            .unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(short.status.success(), "{}", String::from_utf8_lossy(&short.stdout));
+        assert!(String::from_utf8_lossy(&short.stdout).contains("1 passed"));
     }
 
     #[test]

@@ -90,15 +90,19 @@ pub fn scan(data_dir: &Path) -> Result<Vec<LiveProcess>, ScanError> {
 }
 
 fn look_at(pid: i32, dir: DirectoryId, owner: u32) -> Result<Option<LiveProcess>, ScanError> {
+    let unreadable = |source| ScanError::Unreadable { path: proc_path(pid, "stat"), source };
     match DirectoryId::of(&proc_path(pid, "cwd")) {
-        Ok(cwd) if cwd == dir => Ok(status(pid).map(|(name, state)| LiveProcess { pid, name, state })),
+        Ok(cwd) if cwd == dir => {
+            Ok(status(pid).map_err(unreadable)?.map(|(name, state)| LiveProcess { pid, name, state }))
+        }
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
             let is_owners = fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == owner);
-            match status(pid).filter(|_| is_owners) {
+            match status(pid).map_err(unreadable)?.filter(|_| is_owners) {
                 Some((name, _)) if name.contains("postgres") => Err(ScanError::Hidden { pid, name }),
                 _ => Ok(None),
             }
         }
+        Err(e) if is_short(&e) => Err(ScanError::Unreadable { path: proc_path(pid, "cwd"), source: e }),
         // Elsewhere, a kernel thread, a zombie, or gone.
         Ok(_) | Err(_) => Ok(None),
     }
@@ -109,22 +113,38 @@ fn proc_path(pid: i32, what: &str) -> PathBuf {
 }
 
 /// Returns name and state of a live process; `None` if it is dead or a zombie.
-fn status(pid: i32) -> Option<(String, ProcessState)> {
-    let (name, rest) = read_stat(pid)?;
-    match rest.chars().next()? {
-        'Z' | 'X' | 'x' => None,
-        'D' => Some((name, ProcessState::Uninterruptible)),
-        _ => Some((name, ProcessState::Normal)),
-    }
+///
+/// # Errors
+/// When that can't be told, as for want of a file descriptor: it may well live.
+fn status(pid: i32) -> io::Result<Option<(String, ProcessState)>> {
+    let Some((name, rest)) = read_stat(pid)? else { return Ok(None) };
+    Ok(match rest.chars().next() {
+        None | Some('Z' | 'X' | 'x') => None,
+        Some('D') => Some((name, ProcessState::Uninterruptible)),
+        Some(_) => Some((name, ProcessState::Normal)),
+    })
 }
 
-/// Returns a process's name and what follows it in `/proc/<pid>/stat`; the name itself can hold anything.
-fn read_stat(pid: i32) -> Option<(String, String)> {
-    let stat = fs::read(proc_path(pid, "stat")).ok()?;
+/// Returns a process's name and what follows it in `/proc/<pid>/stat`; the name itself can hold anything. `None` if it is
+/// gone.
+fn read_stat(pid: i32) -> io::Result<Option<(String, String)>> {
+    let stat = match fs::read(proc_path(pid, "stat")) {
+        Ok(stat) => stat,
+        Err(e) if is_gone(&e) => return Ok(None),
+        Err(e) => return Err(e),
+    };
     let stat = String::from_utf8_lossy(&stat);
-    let (before, after) = stat.rsplit_once(')')?;
-    let (_, name) = before.split_once('(')?;
-    Some((name.to_owned(), after.trim_start().to_owned()))
+    let parted = stat.rsplit_once(')').and_then(|(before, after)| Some((before.split_once('(')?.1, after)));
+    let (name, after) =
+        parted.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no name in brackets"))?;
+    Ok(Some((name.to_owned(), after.trim_start().to_owned())))
+}
+
+/// Whether an error says that this process or the machine is short of something, and nothing of what was looked at.
+fn is_short(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
+    error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
 }
 
 /// Returns a descriptor of `pid` if it works in `data_dir`. The directory is looked at after the descriptor is open, so
@@ -235,13 +255,10 @@ impl Postmaster {
             opened.map_err(|source| PostmasterError::Unreadable { path: proc_path(pid, "cwd"), source });
         let pidfd = opened?.ok_or_else(not_running)?;
         // The 22nd field, the 20th after the name: the start in clock ticks since boot.
-        let stat = proc_path(pid, "stat");
-        if let Err(source) = fs::read(&stat)
-            && !is_gone(&source)
-        {
-            return Err(PostmasterError::Unreadable { path: stat, source });
-        }
-        let (_, rest) = read_stat(pid).filter(|_| status(pid).is_some()).ok_or_else(not_running)?;
+        let unreadable = |source| PostmasterError::Unreadable { path: proc_path(pid, "stat"), source };
+        let lives = status(pid).map_err(unreadable)?.is_some();
+        let stat = read_stat(pid).map_err(unreadable)?;
+        let (_, rest) = stat.filter(|_| lives).ok_or_else(not_running)?;
         let start_ticks = rest.split(' ').nth(19).and_then(|f| f.parse().ok()).ok_or_else(not_running)?;
         Ok(Self { pid, start_ticks, pidfd })
     }

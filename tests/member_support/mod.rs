@@ -60,6 +60,8 @@ pub struct Member {
     roles: Ensemble<Role>,
     next: Seq,
     pub now: BootNanos,
+    /// How far its peers' heartbeats say to have heard its log flushed; nobody heard anything: the first number.
+    pub heard: Seq,
 }
 
 impl Member {
@@ -69,7 +71,7 @@ impl Member {
         scenario.members[2].witness = witness;
         let settings = scenario.settings(me);
         let now = BootNanos(1_000 * SECOND);
-        let mut member = Self { me, roles: roles(&settings), settings, next: Seq(1), now };
+        let mut member = Self { me, roles: roles(&settings), settings, next: Seq(1), now, heard: Seq(0) };
         member.start(LogFound::Fresh);
         member
     }
@@ -143,6 +145,11 @@ impl Member {
             replayed: Some(Lsn(0x200)),
         };
         let incarnation = process(from).incarnation;
+        let mut heard_flushed = vec![FlushedMark::default(); 3];
+        if self.heard > Seq(0) {
+            let incarnation = process(self.me).incarnation;
+            heard_flushed[usize::from(self.me.0)] = FlushedMark { incarnation, seq: self.heard };
+        }
         self.hear(
             from,
             Message::Heartbeat(Arc::new(Heartbeat {
@@ -152,7 +159,7 @@ impl Member {
                 roster_number: roster,
                 incarnation,
                 flushed: FlushedMark { incarnation, seq: Seq(1) },
-                heard_flushed: vec![FlushedMark::default(); 3],
+                heard_flushed,
                 postgres: (!witness).then_some(state),
                 electable: Err(Unelectable::Primary),
                 priority: 100,

@@ -52,8 +52,8 @@ impl Invariant for PromiseKept {
                 }
                 let now = world.now();
                 let promises = self.promises.entry(*from).or_default();
-                promises.retain(|p| p.until > now && p.holder != *to);
-                if let Some(p) = promises.first() {
+                promises.retain(|p| p.until > now);
+                if let Some(p) = promises.iter().find(|p| p.holder != *to) {
                     let what = if votes { "votes for" } else { "grants to" };
                     return Err(format!(
                         "member {} {what} {} in term {}, but promised {} (term {}) to wait {} more",
@@ -71,7 +71,11 @@ impl Invariant for PromiseKept {
                     return Ok(());
                 }
                 let until = holder.clock.instant(ask.sent_at.plus_nanos(ask.duration.0 / 100 * 98));
-                promises.push(Promise { holder: *to, term: ask.term, until });
+                // A later promise to the same holder makes no earlier one shorter.
+                match promises.iter_mut().find(|p| p.term == ask.term) {
+                    Some(p) => p.until = p.until.max(until),
+                    None => promises.push(Promise { holder: *to, term: ask.term, until }),
+                }
             }
             Fact::Decided { member, decision } => {
                 self.decided(*member, decision);
@@ -79,7 +83,7 @@ impl Invariant for PromiseKept {
             // A candidacy dies with its process (E6); a tenure does not.
             Fact::DaemonEnded { member, .. } => {
                 let won = self.won.get(member).copied();
-                self.forget(*member, |term| won != Some(term));
+                self.forget(*member, |term| won.is_none_or(|won| term > won));
             }
             _ => {}
         }

@@ -256,12 +256,15 @@ impl Ledger {
     }
 
     /// As L8, for a candidate that did not win: only the promise that came with the vote for that very
-    /// process in that term is cleared. A candidacy dies with its process, so no vote of it counts any more.
+    /// process is cleared, in that term or below: who stands in a term stands in none before it, and may not have been
+    /// free to say so (E9). A candidacy dies with its process, so no vote of it counts any more.
     fn close_candidacy(&mut self, candidate: MemberId, term: Term, nonce: u64) {
-        let Some(vote) = self.voted.filter(|v| v.candidate == candidate && v.ask.term == term) else {
+        let over = |voted: Term| voted == term || self.revision >= 4 && voted < term;
+        let Some(vote) = self.voted.filter(|v| v.candidate == candidate && over(v.ask.term)) else {
             return;
         };
-        let of_vote = |p: &Promise| p.holder == candidate && p.term == term && p.number == vote.ask.number;
+        let of_vote =
+            |p: &Promise| p.holder == candidate && p.term == vote.ask.term && p.number == vote.ask.number;
         if vote.ask.process.nonce == nonce && self.promise.as_ref().is_some_and(of_vote) {
             self.promise = None;
         }

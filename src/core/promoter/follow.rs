@@ -8,8 +8,10 @@ use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, Probe
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
 const UNATTACHED_HEARTBEATS: u64 = 2;
 
-/// So long are winners waited for whom nobody told of, before a standby is refused without them.
+/// So long are winners waited for whom nobody told of, before a standby is refused without them; and at least so long
+/// as a slow disk may hold an answer back.
 const DOUBT_HEARTBEATS: u64 = 10;
+const DOUBT_MIN: Nanos = Nanos::from_millis(10_000);
 
 impl Promoter {
     pub(super) fn follow_observed(&mut self, observation: &Observation) {
@@ -25,10 +27,8 @@ impl Promoter {
             Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
                 if *target == self.ledger.me() =>
             {
-                let doubt_since = self.doubt_since.unwrap_or(self.now());
-                // What is asked on a stalled log is not sent.
-                let asks = self.ledger.in_doubt() && !self.ledger.log_stalled;
-                self.doubt_since = asks.then_some(doubt_since);
+                let since = self.doubt_since.or(self.is_heard().then_some(self.now()));
+                self.doubt_since = since.filter(|_| self.ledger.in_doubt());
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
@@ -46,6 +46,15 @@ impl Promoter {
                 f.refused = matches!(outcome, FollowOutcome::Diverged { .. });
             }
         }
+    }
+
+    /// Whether somebody has heard this process since it learned what left it in doubt: with each heartbeat, it asks.
+    fn is_heard(&self) -> bool {
+        let l = &self.ledger;
+        self.settings().others().filter_map(|m| l.heartbeat(m)).any(|h| {
+            let mark = h.heard_flushed.get(usize::from(l.me().0));
+            mark.is_some_and(|m| m.incarnation == l.process.incarnation && m.seq >= self.learned_in)
+        })
     }
 
     /// Any report may be lost: what it would have ended has ended without success.
@@ -247,7 +256,7 @@ impl Promoter {
 
     /// Winners are missing and were asked for, or one is about to be announced; whoever knows may be heard later, or never.
     fn waits_in_doubt(&self) -> bool {
-        let patience = DOUBT_HEARTBEATS * self.settings().heartbeat_interval.0;
+        let patience = (DOUBT_HEARTBEATS * self.settings().heartbeat_interval.0).max(DOUBT_MIN.0);
         self.ledger.in_doubt()
             && self.doubt_since.is_none_or(|since| self.now().nanos_since(since) < patience)
     }

@@ -14,6 +14,9 @@ impl Promoter {
         if let Observation::HeartbeatDue { flushed } = observation {
             self.guard_was_told(*flushed);
         }
+        if let (Some(GuardReport::Lost), Some(p)) = (guard_said(observation), &mut self.pausing) {
+            p.lost |= p.confirmed_in.is_some();
+        }
         if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
             && p.pause == *pause
             && !p.agreed.contains(&from)
@@ -31,9 +34,10 @@ impl Promoter {
 
     fn guard_was_told(&mut self, flushed: Seq) {
         let ends_at = self.after(GUARD_ANSWER_MAX);
+        let now = self.now();
         if let Some(p) = self.pausing.as_mut().filter(|p| p.confirmed_in.is_some_and(|seq| seq <= flushed)) {
             p.confirmed_in = None;
-            p.ends_at = ends_at;
+            p.ends_at = if p.lost { now } else { ends_at };
         }
     }
 
@@ -48,6 +52,7 @@ impl Promoter {
                     ends_at: self.after(Nanos(PAUSE_HEARTBEATS * self.settings().heartbeat_interval.0)),
                     confirmed: false,
                     confirmed_in: None,
+                    lost: false,
                 });
             }
             Decision::PauseAgreed(pause) => {

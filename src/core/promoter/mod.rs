@@ -93,6 +93,9 @@ struct Pausing {
     /// The record of its confirmation, until that is known to be flushed: then the guard is told to stand down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirmed_in: Option<Seq>,
+    /// Whether the guard was lost until then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lost: bool,
 }
 
 /// A change of the roster that waits for a quorum (M1).
@@ -150,6 +153,9 @@ pub struct Promoter {
     /// Since when the line of the local data can't be told, though it may yet be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubt_since: Option<BootNanos>,
+    /// The record of the last winner that was learned, or of the start.
+    #[serde(default, skip_serializing_if = "is_first")]
+    learned_in: Seq,
     /// The operator named this member: it may stand though manual or of priority 0.
     named: bool,
     /// A better placed member yielded nothing: the next candidacy accepts a loss (E7).
@@ -204,6 +210,7 @@ impl Promoter {
             ordered_at: None,
             unattached_since: None,
             doubt_since: None,
+            learned_in: Seq(0),
             named: false,
             accepts_loss: false,
             accepts_unknown: false,
@@ -330,7 +337,10 @@ impl LedgerRole for Promoter {
 
     fn evolve_own(&mut self, record: &Record) {
         match &record.event {
-            Event::Observed(Observation::ProcessStarted(_)) => self.on_restart(),
+            Event::Observed(Observation::ProcessStarted(_)) => {
+                self.on_restart();
+                self.learned_in = record.seq;
+            }
             Event::Observed(o) => {
                 self.tenure_observed(o);
                 self.election_observed(o);
@@ -338,8 +348,10 @@ impl LedgerRole for Promoter {
             }
             Event::Decided(d) => {
                 self.tenure_decided(d);
-                if let Decision::PauseConfirmed { .. } = d {
-                    self.confirmed_by(record.seq);
+                match d {
+                    Decision::PauseConfirmed { .. } => self.confirmed_by(record.seq),
+                    Decision::AnnouncementAdopted(_) => self.learned_in = record.seq,
+                    _ => {}
                 }
                 self.election_decided(d);
                 self.follow_decided(d);
@@ -388,6 +400,10 @@ impl Machine for Promoter {
         self.election_deadlines(out);
         self.follow_deadlines(out);
     }
+}
+
+fn is_first(seq: &Seq) -> bool {
+    seq.0 == 0
 }
 
 fn decided(decision: Decision) -> Event {

@@ -65,7 +65,8 @@ impl Promoter {
         }
         s.put("asked_roster", &self.asked_roster);
         s.instant("fencing", self.fence_again_at);
-        let pausing = self.pausing.as_ref().map(|p| (p.pause, &p.agreed, p.confirmed, p.confirmed_in));
+        let pausing =
+            self.pausing.as_ref().map(|p| (p.pause, &p.agreed, p.confirmed, p.confirmed_in, p.lost));
         s.put("pausing", pausing);
         s.maybe("pausing", self.pausing.as_ref().map(|p| p.ends_at));
         s.put("proposal", &self.proposal);

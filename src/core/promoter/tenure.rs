@@ -323,16 +323,16 @@ impl Promoter {
         out.push(decided(Decision::FenceOrdered { term, why: FenceReason::NoLease }));
     }
 
-    /// M3: within its pause PostgreSQL ended while this daemon was away, and was started anew as a standby (L9): there is
-    /// nothing left that the pause protects, and nobody else may end it.
+    /// M3: within its pause PostgreSQL ended, and is down or was started anew as a standby (L9): there is nothing left that
+    /// the pause protects, and nobody else may end it. The end of a fence may not have been heard.
     fn end_vain_pause(&self, out: &mut Vec<Event>) {
         let l = &self.ledger;
-        let standby = l.answer().is_some_and(|a| a.in_recovery);
-        let Some(term) = l.tenure.filter(|t| l.revision >= 4 && standby && *t == l.announced_term()) else {
+        let vain = l.local.runs == Some(false) || l.answer().is_some_and(|a| a.in_recovery);
+        let Some(term) = l.tenure.filter(|t| l.revision >= 4 && vain && *t == l.announced_term()) else {
             return;
         };
         if l.pause_protects() && self.phase == Phase::Idle {
-            self.release_or_fence(term, FenceReason::NoLease, out);
+            self.release_or_fence(term, FenceReason::PostmasterGone, out);
         }
     }
 
@@ -346,9 +346,10 @@ impl Promoter {
     /// A PostgreSQL that does not answer its own daemon, and that a quorum holds down, is stopped at
     /// once instead of at the lease's end.
     fn give_in_to_quorum(&self, out: &mut Vec<Event>) {
-        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !self.ledger.pause_protects()) else {
-            return;
-        };
+        // M3: a pause is for the time without a daemon. One that is back, and stays, ends what hangs.
+        let away = self.leaving || self.pausing.is_some() || self.ledger.revision < 4;
+        let protected = self.ledger.pause_protects() && away;
+        let Some(term) = self.ledger.tenure.filter(|_| !self.fencing && !protected) else { return };
         let own = self.ledger.announced().is_some_and(|a| a.primary == self.ledger.me() && a.term == term);
         if own && self.ledger.verdict == Verdict::Unreachable && self.ledger.quorum_holds_down() {
             out.push(decided(Decision::FenceOrdered { term, why: FenceReason::HungAndQuorumAgrees }));
