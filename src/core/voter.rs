@@ -2,15 +2,18 @@
 //! (M3), rosters (M1, M2). It never stands itself and never promotes.
 
 mod ballots;
+mod freezes;
+mod grants;
 mod pauses;
 mod projection;
+mod rosters;
 
 use crate::core::{
     BootNanos, Ledger, LedgerRole, MemberId, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue,
 };
 use crate::events::{
-    CandidacyKind, Deadline, Decision, Event, FreezeOutcome, GuardReport, LeaseAsk, LogFound, Message,
-    Observation, Position, Record, Refusal, Roster, Settings, Verdict, VoteAsk,
+    CandidacyKind, Deadline, Decision, Event, GuardReport, LogFound, Message, Observation, Position, Record,
+    Settings, Verdict, VoteAsk,
 };
 use pgfo_replay::Machine;
 use serde::{Deserialize, Serialize};
@@ -90,286 +93,6 @@ impl Voter {
         &self.ledger
     }
 
-    // ---- grants ---------------------------------------------------------------------------
-
-    fn grant_or_refuse(&self, from: MemberId, ask: &LeaseAsk, announced: bool, out: &mut Vec<Event>) {
-        if !self.ledger.leases() {
-            return;
-        }
-        out.push(Event::Decided(match self.refuses_lease(from, ask, announced) {
-            Some(why) => Decision::LeaseRefused { to: from, ask: Box::new(*ask), why },
-            None => Decision::LeaseGranted {
-                to: from,
-                ask: *ask,
-                until: self.promised_until(from, ask),
-                first: self.is_first(from, ask),
-            },
-        }));
-    }
-
-    /// L1: a shorter request never shortens a promise that stands: its holder still counts on it.
-    fn promised_until(&self, to: MemberId, ask: &LeaseAsk) -> BootNanos {
-        let duration = if planted(Plant::OwnDurationPromised) {
-            self.ledger.settings.lease_duration
-        } else {
-            ask.duration
-        };
-        let asked = self.ledger.now.plus_nanos(duration.0);
-        if planted(Plant::PromiseShortened) {
-            return asked;
-        }
-        let standing = self.ledger.standing_promise().filter(|p| p.holder == to).map(|p| p.until);
-        standing.map_or(asked, |until| until.max(asked))
-    }
-
-    /// L4, L5: the first grant of a term and a longer one than ever are flushed, and so is every grant
-    /// until that is known to be done, and until the winner's line of history is flushed.
-    fn is_first(&self, from: MemberId, ask: &LeaseAsk) -> bool {
-        if planted(Plant::FirstGrantUnflushed) {
-            return false;
-        }
-        ask.duration > self.ledger.promise_longest
-            || self.ledger.bound_at > self.ledger.flushed && !planted(Plant::RenewalOvertakesFirst)
-            || self.ledger.winner_at > self.ledger.flushed && !planted(Plant::RenewalOvertakesFirst)
-            || !self.ledger.promise.is_some_and(|p| p.holder == from && p.term == ask.term)
-    }
-
-    /// L3: the reasons against a grant, in the order in which they are told.
-    fn refuses_lease(&self, from: MemberId, ask: &LeaseAsk, announced: bool) -> Option<Refusal> {
-        let l = &self.ledger;
-        if !l.settings.votes(l.me()) {
-            return Some(Refusal::NoVoter);
-        }
-        if !l.registered() || !l.peer_registered(from, &ask.process) {
-            return Some(Refusal::NotRegistered);
-        }
-        if !l.heard_from(from) {
-            return Some(Refusal::NotHeardYet);
-        }
-        if ask.roster_number != l.roster.number {
-            return Some(Refusal::OtherConfiguration { own: l.roster.number });
-        }
-        if ask.term <= l.released && !planted(Plant::TenureOutlivesRelease) {
-            return Some(Refusal::Released(l.released));
-        }
-        // Voted, not merely seen: a failed candidacy must not kill a healthy lease.
-        if let Some(v) = l.voted.filter(|v| v.ask.term > ask.term && v.candidate != from)
-            && !planted(Plant::GrantsAfterVote)
-        {
-            return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
-        }
-        if let Some(a) = l.history.iter().find(|a| a.term >= ask.term && a.primary != from)
-            && !planted(Plant::GrantsAgainstWinner)
-        {
-            return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
-        }
-        // L5: who keeps a primary writing must know, after a crash too, which history it writes: it must not
-        // vote for a candidate that lacks it.
-        if announced && !l.history.iter().any(|a| a.term == ask.term && a.primary == from) {
-            return Some(Refusal::WinnerUnknown);
-        }
-        if let Some(p) = l.standing_promise().filter(|p| p.holder != from)
-            && !planted(Plant::GrantsAgainstPromise)
-        {
-            return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
-        }
-        let promised_to_it = l.promise.is_some_and(|p| p.holder == from);
-        if l.silence_left().0 > 0 && !promised_to_it {
-            return Some(Refusal::SilentAfterRestart { left: l.silence_left() });
-        }
-        if l.log_stalled && self.is_first(from, ask) {
-            return Some(Refusal::LogStalled);
-        }
-        let about_it = l.announced().is_some_and(|a| a.primary == from && a.term == ask.term);
-        if about_it && l.paused.is_none() && l.verdict.is_down() && l.quorum_holds_down() {
-            let holders = u8::try_from(l.holders_of_down().len()).unwrap_or(u8::MAX);
-            return Some(Refusal::QuorumHoldsDown { holders });
-        }
-        None
-    }
-
-    // ---- freezing -------------------------------------------------------------------------
-
-    /// The reasons against freezing or voting for somebody in a term that hold whatever its
-    /// position.
-    fn refuses_term(
-        &self,
-        candidate: MemberId,
-        term: Term,
-        roster_number: u32,
-        waived: impl Fn(&Refusal) -> bool,
-    ) -> Option<Refusal> {
-        let l = &self.ledger;
-        let promised_to_it = l.standing_promise().is_some_and(|p| p.holder == candidate);
-        let silent = |why: &Refusal| matches!(why, Refusal::SilentAfterRestart { .. });
-        if let Err(why) = l.ability_but(|why| promised_to_it && silent(why) || waived(why)) {
-            return Some(why);
-        }
-        if !l.heard_from(candidate) {
-            return Some(Refusal::NotHeardYet);
-        }
-        if roster_number != l.roster.number {
-            return Some(Refusal::OtherConfiguration { own: l.roster.number });
-        }
-        let any_term = planted(Plant::VotesInOldTerm);
-        let second = |v: &crate::core::Vote| v.ask.term == term && planted(Plant::VotesTwice);
-        if let Some(v) = l.voted.filter(|v| v.ask.term >= term && !second(v) && !any_term) {
-            return Some(Refusal::VotedInTerm { term: v.ask.term, candidate: v.candidate });
-        }
-        if l.term_frozen > term && !any_term {
-            return Some(Refusal::FrozenForTerm(l.term_frozen));
-        }
-        if term <= l.released {
-            return Some(Refusal::Released(l.released));
-        }
-        if let Some(a) = l.history.iter().find(|a| a.term >= term) {
-            return Some(Refusal::OtherWinner { primary: a.primary, term: a.term });
-        }
-        if let Some(p) = l.standing_promise().filter(|p| p.holder != candidate)
-            && !planted(Plant::VotesAgainstPromise)
-        {
-            return Some(Refusal::PromiseStands { holder: p.holder, left: left(p.until, l.now) });
-        }
-        None
-    }
-
-    fn refuses_freeze(&self, candidate: MemberId, term: Term, roster_number: u32) -> Option<Refusal> {
-        // A freeze needs no vote: a member without one may stand, and its WAL counts. What it may have forgotten
-        // bound nobody.
-        let without_vote = !self.ledger.settings.votes(self.ledger.me());
-        let of_votes = |why: &Refusal| {
-            let forgot = matches!(why, Refusal::NotRegistered | Refusal::SilentAfterRestart { .. });
-            without_vote && (forgot || *why == Refusal::NoVoter)
-        };
-        // Visibility is a veto of the voter who sees (E1).
-        self.refuses_term(candidate, term, roster_number, of_votes).or_else(|| {
-            let sees = !self.ledger.verdict.is_down() && !planted(Plant::VotesWhileSeeing);
-            sees.then_some(Refusal::SeesPrimary(self.ledger.verdict))
-        })
-    }
-
-    fn freeze_for(&self, to: MemberId, term: Term, nonce: u64, roster_number: u32, out: &mut Vec<Event>) {
-        if let Some(why) = self.refuses_freeze(to, term, roster_number) {
-            out.push(Event::Decided(Decision::FreezeRefused { to, nonce, term, why }));
-            return;
-        }
-        if planted(Plant::FreezeLeftOut) && to != self.ledger.me() {
-            return out.push(self.report(to, nonce, term, self.ledger.rough_position()));
-        }
-        out.push(Event::Decided(Decision::FreezePromised { term, candidate: to, nonce }));
-        if !self.ledger.settings.has_postgres() {
-            out.push(self.report(to, nonce, term, None));
-        }
-    }
-
-    /// What stood against a freeze is gone a moment later: the candidate need not lose this member's WAL.
-    fn freeze_after_all(&self, out: &mut Vec<Event>) {
-        let Some(ask) = self.refused_freeze else { return };
-        if self.refuses_freeze(ask.from, ask.term, ask.roster_number).is_none() {
-            self.freeze_for(ask.from, ask.term, ask.nonce, ask.roster_number, out);
-        }
-    }
-
-    /// E2: the promise stands, but what was observed no longer does: PostgreSQL was started since, a receiver
-    /// runs, or the freeze was never seen to end. It is made and observed again.
-    fn freeze_again(&self, out: &mut Vec<Event>) {
-        let l = &self.ledger;
-        let Some(freeze) = l.freeze.as_ref().filter(|_| !self.freezing && !self.catching_up) else { return };
-        let Some(answer) = l.answer().filter(|a| a.in_recovery && l.tenure.is_none()) else { return };
-        // It may be attached to a winner of that term or above, and is: by the operator, who set it up anew.
-        let follows = |a: &&crate::events::Announcement| a.term >= freeze.term && a.primary != l.me();
-        let winner = l.announced().filter(|a| l.revision >= 3 && !l.verdict.is_down() && follows(a));
-        if winner.is_some_and(|w| !answer.receiver || l.sender() == Some(w.primary)) {
-            return;
-        }
-        let still = freeze.outcome.as_ref().is_some_and(|o| o.frozen().is_some())
-            && self.frozen_in == Some(answer.postmaster_started)
-            && !answer.receiver;
-        if !still {
-            // On its own behalf: whoever asked has its answer.
-            let nonce = l.process.nonce;
-            let promised = Decision::FreezePromised { term: freeze.term, candidate: l.me(), nonce };
-            out.push(Event::Decided(promised));
-        }
-    }
-
-    fn report(&self, to: MemberId, nonce: u64, term: Term, position: Option<Position>) -> Event {
-        let electable = self.ledger.electable();
-        Event::Decided(Decision::FreezeReported { to, nonce, term, position, electable })
-    }
-
-    /// A freeze was observed: tell who asked, and answer the vote request that waited for it.
-    fn after_freeze(&self, term: Term, out: &mut Vec<Event>) {
-        let Some(freeze) = self.ledger.freeze.as_ref().filter(|f| f.term == term) else { return };
-        if freeze.candidate != self.ledger.me() {
-            out.push(match &freeze.outcome {
-                Some(FreezeOutcome::NotObserved { .. }) if planted(Plant::FreezeNotObserved) => {
-                    self.report(freeze.candidate, freeze.nonce, term, self.ledger.rough_position())
-                }
-                Some(FreezeOutcome::NotObserved { .. }) => Event::Decided(Decision::FreezeRefused {
-                    to: freeze.candidate,
-                    nonce: freeze.nonce,
-                    term,
-                    why: Refusal::FreezeNotObserved,
-                }),
-                Some(outcome) if outcome.frozen().is_some_and(|f| !f.settled) => {
-                    Event::Decided(Decision::FreezeRefused {
-                        to: freeze.candidate,
-                        nonce: freeze.nonce,
-                        term,
-                        why: Refusal::Unsettled,
-                    })
-                }
-                _ => self.report(freeze.candidate, freeze.nonce, term, self.ledger.frozen_position(term)),
-            });
-        }
-        if let Some((from, ask)) = &self.pending
-            && ask.ask.term == term
-        {
-            self.vote(*from, ask, out);
-        }
-    }
-
-    // ---- rosters --------------------------------------------------------------------------
-
-    /// M1: only those that are registered register others, and only at the holder's request.
-    fn accept_roster(&self, from: MemberId, roster: &Roster, out: &mut Vec<Event>) {
-        let l = &self.ledger;
-        // M2: at most one member's log differs from the roster in force, and it is not this one's; no floor
-        // is lowered.
-        let changed: Vec<MemberId> = l
-            .settings
-            .ids()
-            .filter(|m| {
-                let at = usize::from(m.0);
-                roster.incarnations.get(at) != l.roster.incarnations.get(at)
-            })
-            .collect();
-        let floor = |r: &Roster, m: MemberId| r.vote_floor.get(usize::from(m.0)).copied().unwrap_or_default();
-        let floors_hold = l.settings.ids().all(|m| floor(roster, m) >= floor(&l.roster, m));
-        // M1: one content a number. A later proposer takes a higher one.
-        let new = l.roster_agreed.as_ref().is_none_or(|r| r.number < roster.number || r == roster);
-        if l.primary() == Some(from)
-            && l.settings.votes(l.me())
-            && l.registered()
-            && !l.log_stalled
-            && roster.number > l.roster.number
-            && changed.len() <= 1
-            && !changed.contains(&l.me())
-            && floors_hold
-            && new
-        {
-            let voted = l.term_seen();
-            out.push(Event::Decided(Decision::RosterAccepted { to: from, roster: roster.clone(), voted }));
-        }
-    }
-
-    fn adopt_roster(&self, roster: &Roster, out: &mut Vec<Event>) {
-        if roster.number > self.ledger.roster.number {
-            out.push(Event::Decided(Decision::RosterAdopted(roster.clone())));
-        }
-    }
-
     fn hear(&self, from: MemberId, message: &Message, out: &mut Vec<Event>) {
         match message {
             Message::LeaseRequested(ask) => self.grant_or_refuse(from, ask, false, out),
@@ -413,10 +136,6 @@ impl Voter {
             }));
         }
     }
-}
-
-fn left(until: BootNanos, now: BootNanos) -> crate::core::Nanos {
-    crate::core::Nanos(until.nanos_since(now))
 }
 
 impl LedgerRole for Voter {
