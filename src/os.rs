@@ -14,6 +14,19 @@ pub fn boot_now() -> BootNanos {
     BootNanos(secs * 1_000_000_000 + nanos)
 }
 
+/// Returns device and inode of the directory that a process works in, as the kernel has them at hand: the file system is
+/// not asked, for one that hangs would not answer, whoever works there.
+///
+/// # Errors
+/// When the process is gone, or the kernel does not show it.
+pub fn cwd_inode(pid: i32) -> io::Result<(u64, u64)> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+    // statx(2): AT_STATX_DONT_SYNC.
+    let at_hand = AtFlags::STATX_DONT_SYNC;
+    let found = statx(CWD, format!("/proc/{pid}/cwd"), at_hand, StatxFlags::INO)?;
+    Ok((makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
 /// Returns the wall clock, for people.
 #[must_use]
 pub fn wall_now() -> WallNanos {

@@ -3,8 +3,8 @@
 //! while [`FenceOutcome::is_complete`] is false.
 
 use super::disk::SealResult;
-use super::procs::{self, DataDir, Process};
-use super::protocol::FenceOutcome;
+use super::procs::{self, DataDir, Process, Watched};
+use super::protocol::{FenceOutcome, Postmaster, ProcessId, StartTicks};
 use super::seal::{self, Sealed};
 use crate::core::Nanos;
 use crate::os::boot_now;
@@ -45,13 +45,15 @@ pub fn fence_directly(dir: &DataDir) -> FenceOutcome {
 }
 
 /// What is known of the postmaster when a fence begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Head {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Head<'a> {
     /// It was seen to end: what is left are orphans, which nobody can ask to end, and whose clients
     /// hear nothing from them. They are killed at once (D3: one may still acknowledge).
     Gone,
     /// It may live: it is asked first.
     Unknown,
+    /// It lives, and is held by a descriptor: it ends wherever its data directory has gone, and whatever can be looked at.
+    Watched(&'a Watched),
 }
 
 /// Makes one pass. `by`: when the lease ends; none: it has, so there is no grace. `sealer` seals, and
@@ -59,14 +61,16 @@ pub(super) enum Head {
 pub(super) fn fence(
     dir: &DataDir,
     by: Option<BootNanos>,
-    head: Head,
+    head: Head<'_>,
     sealer: &mut dyn FnMut(Duration) -> SealResult,
 ) -> FenceOutcome {
     let started = boot_now();
-    let mut pass = Pass { dir, sealer, killed: Vec::new(), scans: 0, last: Ok(Vec::new()), seal: None };
+    let mut pass = Pass { dir, head, sealer, killed: Vec::new(), scans: 0, last: Ok(Vec::new()), seal: None };
     pass.seal(seal_wait(by, started));
-    if head == Head::Unknown {
-        pass.quit(by);
+    match head {
+        Head::Gone => {}
+        Head::Unknown => pass.quit(by),
+        Head::Watched(postmaster) => pass.quit_watched(postmaster, by),
     }
     let until = boot_now().plus_nanos(PASS_MAX.0);
     let clear = loop {
@@ -97,8 +101,9 @@ fn kill_at(by: Option<BootNanos>, now: BootNanos) -> BootNanos {
 
 struct Pass<'a> {
     dir: &'a DataDir,
+    head: Head<'a>,
     sealer: &'a mut dyn FnMut(Duration) -> SealResult,
-    killed: Vec<Process>,
+    killed: Vec<(ProcessId, StartTicks)>,
     scans: u32,
     last: std::io::Result<Vec<Process>>,
     /// The last word about the seal: there, or why that is not known.
@@ -142,11 +147,36 @@ impl Pass<'_> {
         }
     }
 
+    /// As [`Self::quit`], without a look at anything but the postmaster itself; its children end before it does.
+    fn quit_watched(&mut self, postmaster: &Watched, by: Option<BootNanos>) {
+        let kill_at = kill_at(by, boot_now());
+        postmaster.signal(Signal::QUIT);
+        while boot_now() < kill_at && !postmaster.has_ended() {
+            self.pause();
+        }
+        self.kill_watched(postmaster);
+    }
+
+    fn kill_watched(&mut self, postmaster: &Watched) {
+        if postmaster.has_ended() {
+            return;
+        }
+        postmaster.signal(Signal::KILL);
+        let Postmaster { pid, start } = postmaster.postmaster;
+        if !self.killed.contains(&(pid, start)) {
+            self.killed.push((pid, start));
+        }
+    }
+
+    fn head_lives(&self) -> bool {
+        matches!(self.head, Head::Watched(postmaster) if !postmaster.has_ended())
+    }
+
     /// Kills and scans until enough scans in a row are empty; returns whether that came to be.
     fn kill_until_clear(&mut self, until: BootNanos) -> bool {
         let mut empty = 0;
         loop {
-            empty = if self.scan() { empty + 1 } else { 0 };
+            empty = if self.scan() && !self.head_lives() { empty + 1 } else { 0 };
             if empty >= EMPTY_SCANS_MIN {
                 return true;
             }
@@ -163,11 +193,15 @@ impl Pass<'_> {
     }
 
     fn kill(&mut self) {
+        if let Head::Watched(postmaster) = self.head {
+            self.kill_watched(postmaster);
+        }
         let Ok(found) = &self.last else { return };
         for process in found {
             let sent = procs::signal(self.dir, process.pid, Signal::KILL).unwrap_or(false);
-            if sent && !self.killed.iter().any(|k| (k.pid, k.start) == (process.pid, process.start)) {
-                self.killed.push(*process);
+            let one = (process.pid, process.start);
+            if sent && !self.killed.contains(&one) {
+                self.killed.push(one);
             }
         }
     }
@@ -234,6 +268,34 @@ mod tests {
         assert_eq!(orphan.wait().unwrap().code(), None);
     }
 
+    /// An operator puts a new directory in the place of one whose PostgreSQL he takes for stopped.
+    #[test]
+    fn who_is_watched_ends_wherever_its_directory_has_gone() {
+        let outer = tempfile::tempdir().unwrap();
+        let (here, aside) = (outer.path().join("data"), outer.path().join("data.old"));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::write(here.join("PG_VERSION"), "15\n").unwrap();
+        let sleeper = || Command::new("sleep").arg("60").current_dir(&here).spawn().unwrap();
+        let (mut postmaster, mut backend) = (sleeper(), sleeper());
+        let mut dir = DataDir::resolve(&here).unwrap();
+        let pid = ProcessId(i32::try_from(postmaster.id()).unwrap());
+        let watched = procs::watch(&dir, pid).unwrap().unwrap();
+        std::fs::rename(&here, &aside).unwrap();
+        std::fs::create_dir(&here).unwrap();
+        std::fs::write(here.join("PG_VERSION"), "15\n").unwrap();
+        let replaced = DataDir::resolve(&here).unwrap();
+        dir.look_anew(replaced.inode(), !watched.has_ended());
+        assert!(procs::scan(&replaced).unwrap().is_empty(), "the new one alone tells nothing");
+        let by = boot_now().plus_nanos(PASS_MAX.0);
+        let outcome = fence(&dir, Some(by), Head::Watched(&watched), &mut |_| {
+            SealResult::Sealed(seal::seal(&here).unwrap())
+        });
+        assert!(outcome.is_complete() && watched.has_ended(), "{outcome:?}");
+        assert_eq!((postmaster.wait().unwrap().code(), backend.wait().unwrap().code()), (None, None));
+        dir.forget_former();
+        assert_eq!(dir, replaced);
+    }
+
     #[test]
     fn past_the_deadline_there_is_no_grace() {
         let dir = seal::stand_in();
@@ -269,6 +331,7 @@ mod tests {
         let mut none = |_: Duration| SealResult::Unknown;
         let mut pass = Pass {
             dir: &dir_data,
+            head: Head::Unknown,
             sealer: &mut none,
             killed: Vec::new(),
             scans: 0,

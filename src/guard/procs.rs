@@ -3,6 +3,7 @@
 //! reads the disk of the data directory: a hung one must not hold the kill.
 
 use super::protocol::{Postmaster, ProcessId, StartTicks};
+use crate::os::cwd_inode;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -19,6 +20,8 @@ pub struct DataDir {
     path: PathBuf,
     /// Device and inode; none while the directory does not exist.
     inode: Option<(u64, u64)>,
+    /// Device and inode of the directory that was here before, while its PostgreSQL may still run there.
+    former: Option<(u64, u64)>,
 }
 
 impl DataDir {
@@ -33,7 +36,7 @@ impl DataDir {
             Err(e) => return Err(e),
         };
         let inode = inode_of(&path);
-        Ok(Self { path, inode })
+        Ok(Self { path, inode, former: None })
     }
 
     /// Returns the resolved path.
@@ -48,11 +51,18 @@ impl DataDir {
         self.inode
     }
 
-    /// Returns this directory with an inode looked up anew.
-    #[must_use]
-    pub fn with_inode(mut self, inode: Option<(u64, u64)>) -> Self {
-        self.inode = inode.or(self.inode);
-        self
+    /// Takes an inode that was looked up anew. While PostgreSQL `runs`, one that another takes the place of still counts.
+    pub fn look_anew(&mut self, inode: Option<(u64, u64)>, runs: bool) {
+        let Some(new) = inode.filter(|new| self.inode != Some(*new)) else { return };
+        if runs {
+            self.former = self.former.or(self.inode);
+        }
+        self.inode = Some(new);
+    }
+
+    /// Nothing runs any more in a directory that was here before: its inode may soon be another's.
+    pub fn forget_former(&mut self) {
+        self.former = None;
     }
 
     /// Whether that process works in this directory.
@@ -67,11 +77,15 @@ impl DataDir {
             // Gone, a kernel thread or a zombie; or another user's, which the kernel shows nobody else.
             Err(_) => return Ok(false),
         };
-        if self.inode.is_some() && inode_of(Path::new(&link)) == self.inode {
+        let cwd = cwd.as_os_str().as_bytes();
+        if cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes() {
             return Ok(true);
         }
-        let cwd = cwd.as_os_str().as_bytes();
-        Ok(cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes())
+        match cwd_inode(pid.0) {
+            Ok(inode) => Ok([self.inode, self.former].contains(&Some(inode))),
+            Err(e) if says_nothing(&e) => Err(e),
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -224,6 +238,20 @@ pub fn watch(dir: &DataDir, pid: ProcessId) -> io::Result<Option<Watched>> {
         return Ok(None);
     }
     Ok(Some(Watched { postmaster: Postmaster { pid, start: stat.start }, pidfd }))
+}
+
+impl Watched {
+    /// Signals it, wherever it works and whatever can be looked at. One that has ended is left in peace; a failure shows by
+    /// its not ending.
+    pub fn signal(&self, signal: Signal) {
+        pidfd_send_signal(&self.pidfd, signal).ok();
+    }
+
+    /// Returns whether it is known to have ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        has_ended(&self.pidfd).unwrap_or(false)
+    }
 }
 
 /// Returns whether the process behind a pidfd has ended.

@@ -120,7 +120,8 @@ impl Loop {
         while !self.ended {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.pass())) {
                 if self.is_guarding() {
-                    fence::fence(&self.dir, None, Head::Unknown, &mut |within| self.disk.seal(within));
+                    let head = self.watched.as_ref().map_or(Head::Unknown, Head::Watched);
+                    fence::fence(&self.dir, None, head, &mut |within| self.disk.seal(within));
                 }
                 resume_unwind(panic);
             }
@@ -144,6 +145,8 @@ impl Loop {
         {
             self.postmaster_ended = true;
             self.step(Input::PostmasterEnded(ended.postmaster));
+            // Another may have been started while this one was watched.
+            self.disk.look();
         }
         if ready.changes && self.changes.drain() {
             self.disk.look();
@@ -238,15 +241,18 @@ impl Loop {
     }
 
     fn looked(&mut self, sight: Sight) {
-        self.dir = self.dir.clone().with_inode(sight.inode);
+        // One that lives is watched to its end, also where another directory takes the place of its own.
+        let runs = self.watched.as_ref().is_some_and(|w| !w.has_ended());
+        self.dir.look_anew(sight.inode, runs);
         self.changes.follow(self.dir.path(), sight.inode);
-        if let Some(pid) = sight.pid
+        if let Some(pid) = sight.pid.filter(|_| !runs)
             && self.watched.as_ref().is_none_or(|w| w.postmaster.pid != pid)
         {
             match procs::watch(&self.dir, pid) {
                 Ok(Some(found)) => {
                     self.watched = Some(found);
                     self.postmaster_ended = false;
+                    self.dir.forget_former();
                 }
                 Ok(None) => {}
                 Err(e) => self.say(format!("cannot watch process {pid}: {e}")),
@@ -291,8 +297,17 @@ impl Loop {
         match action {
             Action::Fence { why: _, by } => {
                 self.clients.flush();
-                let head = self.head();
+                let head = match &self.watched {
+                    // The pidfd knows before the loop has read it.
+                    Some(watched) if watched.has_ended() => Head::Gone,
+                    Some(watched) => Head::Watched(watched),
+                    None if self.postmaster_ended => Head::Gone,
+                    None => Head::Unknown,
+                };
                 let outcome = fence::fence(&self.dir, by, head, &mut |within| self.disk.seal(within));
+                if outcome.is_complete() {
+                    self.dir.forget_former();
+                }
                 return Some(Input::FenceEnded(outcome));
             }
             Action::Reply(asker, reply) => {
@@ -316,15 +331,6 @@ impl Loop {
             Action::Exit => self.ended = true,
         }
         None
-    }
-
-    /// The pidfd knows before the loop has read it.
-    fn head(&self) -> Head {
-        let gone = match &self.watched {
-            Some(watched) => procs::has_ended(&watched.pidfd).unwrap_or(false),
-            None => self.postmaster_ended,
-        };
-        if gone { Head::Gone } else { Head::Unknown }
     }
 
     fn seal(&mut self) -> Result<(), String> {

@@ -63,6 +63,11 @@ impl DirectoryId {
     fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|m| Self { device: m.dev(), inode: m.ino() })
     }
+
+    /// Where a process works.
+    fn of_process(pid: i32) -> io::Result<Self> {
+        crate::os::cwd_inode(pid).map(|(device, inode)| Self { device, inode })
+    }
 }
 
 /// Returns all live processes whose working directory is `data_dir`, but for this one. Zombies don't count, they hold
@@ -91,7 +96,7 @@ pub fn scan(data_dir: &Path) -> Result<Vec<LiveProcess>, ScanError> {
 
 fn look_at(pid: i32, dir: DirectoryId, owner: u32) -> Result<Option<LiveProcess>, ScanError> {
     let unreadable = |source| ScanError::Unreadable { path: proc_path(pid, "stat"), source };
-    match DirectoryId::of(&proc_path(pid, "cwd")) {
+    match DirectoryId::of_process(pid) {
         Ok(cwd) if cwd == dir => {
             Ok(status(pid).map_err(unreadable)?.map(|(name, state)| LiveProcess { pid, name, state }))
         }
@@ -155,7 +160,7 @@ pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedF
         Err(e) if e == rustix::io::Errno::SRCH => return Ok(None),
         other => other?,
     };
-    match DirectoryId::of(&proc_path(pid, "cwd")) {
+    match DirectoryId::of_process(pid) {
         Ok(cwd) if cwd == DirectoryId::of(data_dir)? => Ok(Some(pidfd)),
         // The kernel shows nobody where another user's process works: none of that user's is a postmaster of this directory.
         Err(e) if e.kind() == ErrorKind::PermissionDenied && is_of_another(pid, data_dir)? => Ok(None),
