@@ -229,3 +229,32 @@ async fn a_release_needs_a_sealed_and_empty_data_directory() {
     let over = daemon.arm(1, lease_end()).await;
     assert_eq!(over, Reply::Refused(Refusal::TermEnded { ended: Term(1) }));
 }
+
+/// PostgreSQL's unit waits for the guard's, which is of `Type=notify`.
+#[test]
+fn it_tells_its_service_manager_that_it_serves() {
+    let place = tempfile::tempdir().unwrap();
+    let (data, run) = (place.path().join("data"), place.path().join("run"));
+    std::fs::create_dir(&data).unwrap();
+    let quoted = |path: &std::path::Path| format!("{:?}", path.display().to_string());
+    let config = include_str!("config_good.toml")
+        .replace("\"/data\"", &quoted(&data))
+        .replace("\"/run/pgfo/main\"", &quoted(&run))
+        .replace("\"/var/lib/pgfo/main\"", &quoted(&place.path().join("log")));
+    let (file, told) = (place.path().join("pgfo.toml"), place.path().join("notify"));
+    std::fs::write(&file, config).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(&told).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut guard = std::process::Command::new(env!("CARGO_BIN_EXE_pgfo"))
+        .args(["guard".as_ref(), "--config".as_ref(), file.as_os_str(), "--serve".as_ref()])
+        .env("NOTIFY_SOCKET", &told)
+        .spawn()
+        .unwrap();
+    let mut said = [0; 64];
+    let heard = manager.recv(&mut said);
+    let serves = std::os::unix::net::UnixStream::connect(run.join("guard.sock"));
+    guard.kill().unwrap();
+    guard.wait().unwrap();
+    assert_eq!(&said[..heard.unwrap()], b"READY=1\n");
+    serves.unwrap();
+}

@@ -140,3 +140,18 @@ fn a_paused_primary_that_hangs_is_replaced_once_its_daemon_is_back() {
         assert!(promoted.iter().any(|at| (50_000.0..90_000.0).contains(at)), "{promoted:?}\n{}", tail(o));
     });
 }
+
+/// M3: whose log is lost knows of no tenure any more, and still has to say that nothing is left of it.
+#[test]
+fn a_pause_ends_whose_primary_forgot_it() {
+    for name in ["135_paused_log_lost_and_dead.json", "136_paused_log_lost_and_hung.json"] {
+        play(&kept(name), |o, _| {
+            let promoted = when(o, "DECIDED PrimaryAnnounced");
+            assert!(
+                promoted.iter().any(|at| (30_000.0..120_000.0).contains(at)),
+                "{promoted:?}\n{}",
+                tail(o)
+            );
+        });
+    }
+}

@@ -10,7 +10,7 @@ use crate::core::{BootNanos, Effect, MemberId, Nanos, Term, Watch};
 use crate::events::{Announcement, FenceOutcome, FenceReason, GuardReport, Observation};
 use crate::guard::procs::DataDir;
 use crate::guard::protocol::{GuardState, Reply, Request};
-use crate::guard::{GuardClient, GuardEvent, GuardEvents};
+use crate::guard::{GuardClient, GuardError, GuardEvent, GuardEvents};
 use crate::os;
 use crate::peer::PeerHandle;
 use crate::postgres::{ConnInfo, Connector, Session};
@@ -81,6 +81,8 @@ pub struct Reconfigure(pub OperatorConfig);
 pub struct PostgresOperator {
     tools: Tools,
     guard: Option<GuardClient>,
+    /// Counts the connections to guards: what an older one still tells is over.
+    connection: Rc<Cell<u64>>,
     process: crate::core::Incarnation,
     /// Freezing, promoting and following take turns; a new one ends the one under way.
     under_way: Option<JoinHandle<()>>,
@@ -122,6 +124,7 @@ impl PostgresOperator {
                     logger,
                 },
                 guard: None,
+                connection: Rc::default(),
                 process,
                 under_way: None,
                 armed: Rc::default(),
@@ -149,14 +152,7 @@ impl PostgresOperator {
         let observer = self.tools.observer.clone();
         let lost = self.lost_guard.clone();
         actix::spawn(async move {
-            let answer = match guard {
-                Some(guard) => guard.request(request, within).await.map_err(|e| e.to_string()),
-                None => Err("no guard is connected".to_owned()),
-            };
-            if answer.is_err() {
-                // One request to look for a guard is enough.
-                let _ = lost.try_send(());
-            }
+            let answer = ask(guard, request, within, &lost).await;
             if let Some(observation) = then(answer) {
                 observer.tell(observation).await;
             }
@@ -233,21 +229,33 @@ impl PostgresOperator {
         let dir = self.tools.config.data_dir.clone();
         actix::spawn(async move {
             let request = Request::Fence { why: format!("{why:?}") };
-            let answer = match guard {
-                Some(guard) => guard.request(request, FENCE_ANSWER_MAX).await.map_err(|e| e.to_string()),
-                None => Err("no guard is connected".to_owned()),
-            };
-            let outcome = match answer {
+            let outcome = match ask(guard, request, FENCE_ANSWER_MAX, &lost).await {
                 Ok(Reply::Fenced(outcome)) => outcome_of(&outcome),
-                other => {
-                    // One request to look for a guard is enough. Meanwhile the daemon fences by itself.
-                    let _ = lost.try_send(());
-                    fence_without_guard(dir, begun, format!("{other:?}")).await
-                }
+                // Meanwhile the daemon fences by itself.
+                other => fence_without_guard(dir, begun, format!("{other:?}")).await,
             };
             observer.tell(Observation::FenceCompleted(outcome)).await;
         });
     }
+}
+
+/// Asks the guard; without one, or when its connection has ended, another is looked for. One that only takes its time, in a
+/// fence of its own or because this daemon stood still, is still the one that is connected.
+async fn ask(
+    guard: Option<GuardClient>,
+    request: Request,
+    within: Duration,
+    lost: &tokio::sync::mpsc::Sender<()>,
+) -> Result<Reply, String> {
+    let answer = match guard {
+        Some(guard) => guard.request(request, within).await,
+        None => Err(GuardError::Disconnected { why: "no guard is connected".to_owned() }),
+    };
+    if matches!(answer, Err(GuardError::Disconnected { .. })) {
+        // One request to look for a guard is enough.
+        let _ = lost.try_send(());
+    }
+    answer.map_err(|e| e.to_string())
 }
 
 fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
@@ -307,7 +315,11 @@ impl Handler<GuardReached> for PostgresOperator {
     type Result = ();
 
     fn handle(&mut self, GuardReached(client, mut events): GuardReached, _: &mut Context<Self>) {
+        // The one before is closed with its last request: a guard takes a few connections, and drops the oldest.
         self.guard = Some(client.clone());
+        let number = self.connection.get() + 1;
+        self.connection.set(number);
+        let connection = self.connection.clone();
         let incarnation = self.process;
         let observer = self.tools.observer.clone();
         let logger = self.tools.logger.clone();
@@ -332,7 +344,11 @@ impl Handler<GuardReached> for PostgresOperator {
                     warn!(logger, "the guard answers oddly"; "hello" => ?hello, "status" => ?status)
                 }
             }
+            drop(client);
             while let Some(event) = events.recv().await {
+                if connection.get() != number {
+                    return info!(logger, "a connection to the guard that another took the place of is over");
+                }
                 match event {
                     GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
                         observer.tell(Observation::FenceCompleted(outcome_of(&outcome))).await;

@@ -268,8 +268,10 @@ impl Machine for Voter {
             Event::Decided(Decision::VoteRequested(ask)) => self.vote(me, ask, out),
             Event::Decided(Decision::PauseRequested(pause)) => self.agree_to_pause(me, *pause, out),
             // M3: this primary's daemon is back and holds its lease by its own grants.
-            Event::Observed(Observation::GuardReported(GuardReport::Armed { term, .. }))
-                if !self.stopping && self.ledger.tenure == Some(*term) =>
+            Event::Observed(Observation::GuardReported(GuardReport::Armed { term, until }))
+                if !self.stopping
+                    && self.ledger.tenure == Some(*term)
+                    && (*until > self.ledger.now || self.ledger.revision < 4) =>
             {
                 self.end_pause_of(me, out);
             }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A data directory, known by path and by inode: a bind mount changes the path that `/proc` shows, a
@@ -73,7 +74,7 @@ impl DataDir {
         let link = format!("/proc/{pid}/cwd");
         let cwd = match std::fs::read_link(&link) {
             Ok(cwd) => cwd,
-            Err(e) if says_nothing(&e) => return Err(e),
+            Err(e) if says_nothing(&e) || hides_postgres(pid, &e) => return Err(e),
             // Gone, a kernel thread or a zombie; or another user's, which the kernel shows nobody else.
             Err(_) => return Ok(false),
         };
@@ -152,6 +153,15 @@ fn live_stat(pid: ProcessId) -> io::Result<Option<Stat>> {
 fn says_nothing(error: &io::Error) -> bool {
     let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
     error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
+}
+
+/// Whether the kernel hides where a PostgreSQL of this very user works: one that is not dumpable, or that a security
+/// module protects. Others of the user's hide as well, ssh-agent for one, so the name counts.
+fn hides_postgres(pid: ProcessId, error: &io::Error) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    error.kind() == io::ErrorKind::PermissionDenied
+        && std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own)
+        && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("postgres"))
 }
 
 /// Whether this error of opening a file below `/proc` says that the process has ended. Any other says nothing about it.

@@ -79,6 +79,11 @@ pub fn serve(options: ServeOptions) -> Result<(), GuardError> {
         writeln!(io::stdout(), "{line}").ok();
     }
     let (ready, _locks) = prepared?;
+    if !announce {
+        // Nobody started it but a service manager, which starts PostgreSQL once this is said. Without one there is nobody
+        // to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
     ready.run();
     Ok(())
 }

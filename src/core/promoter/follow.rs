@@ -3,7 +3,9 @@
 
 use super::{Following, Promoter, decided};
 use crate::core::{BootNanos, Nanos, Plant, Term, freeze_overdue, ordered_at, planted, report_overdue};
-use crate::events::{Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport, Verdict};
+use crate::events::{
+    Announcement, Deadline, Decision, Event, FollowOutcome, Observation, ProbeReport, Verdict,
+};
 
 /// A PostgreSQL without a receiver for so many heartbeats is not about to attach by itself.
 const UNATTACHED_HEARTBEATS: u64 = 2;
@@ -177,6 +179,9 @@ impl Promoter {
         if (there || l.lineage == Some(winner.lineage)) && !frozen && !self.is_detached() {
             return;
         }
+        if l.revision >= 4 && !self.sees_as_primary(winner) {
+            return;
+        }
         if there {
             return out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
         }
@@ -238,6 +243,13 @@ impl Promoter {
         } else if !told {
             out.push(decided(Decision::FollowRefused { term: winner.term, past_fork_bytes }));
         }
+    }
+
+    /// E3, E8: what a log, or a third member, tells of a winner may be over: its PostgreSQL may have been rebuilt since, and
+    /// stream another history that bears the same number. It is one that writes now, as a probe or its own daemon says.
+    fn sees_as_primary(&self, winner: &Announcement) -> bool {
+        let said = self.ledger.heartbeat(winner.primary).and_then(|h| h.postgres);
+        self.ledger.verdict == Verdict::Reachable || said.is_some_and(|p| p.in_recovery == Some(false))
     }
 
     /// E3: timeline numbers collide. A member's own data is on its lineage's timeline, or on the next

@@ -14,8 +14,12 @@ impl Promoter {
         if let Observation::HeartbeatDue { flushed } = observation {
             self.guard_was_told(*flushed);
         }
-        if let (Some(GuardReport::Lost), Some(p)) = (guard_said(observation), &mut self.pausing) {
-            p.lost |= p.confirmed_in.is_some();
+        if let (Some(said), Some(p)) = (guard_said(observation), &mut self.pausing) {
+            match said {
+                GuardReport::Lost => p.lost |= p.confirmed_in.is_some(),
+                GuardReport::Present { .. } => p.lost = false,
+                _ => {}
+            }
         }
         if let (Some((from, Message::PauseAgreed(pause))), Some(p)) = (heard(observation), &mut self.pausing)
             && p.pause == *pause
@@ -34,10 +38,11 @@ impl Promoter {
 
     fn guard_was_told(&mut self, flushed: Seq) {
         let ends_at = self.after(GUARD_ANSWER_MAX);
-        let now = self.now();
+        // What is flushed is done a moment later.
+        let soon = self.after(self.settings().heartbeat_interval);
         if let Some(p) = self.pausing.as_mut().filter(|p| p.confirmed_in.is_some_and(|seq| seq <= flushed)) {
             p.confirmed_in = None;
-            p.ends_at = if p.lost { now } else { ends_at };
+            p.ends_at = if p.lost { soon.min(ends_at) } else { ends_at };
         }
     }
 

@@ -3,8 +3,8 @@
 use super::{Phase, Promoter, decided, guard_said, heard};
 use crate::core::{BootNanos, MemberId, Plant, Term, kth_largest, ordered_at, planted};
 use crate::events::{
-    Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation, PromotionOutcome,
-    Verdict,
+    Announcement, Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation,
+    PromotionOutcome, Verdict,
 };
 
 impl Promoter {
@@ -108,6 +108,7 @@ impl Promoter {
             Observation::ProbeCompleted { target, .. } if *target == self.ledger.me() => {
                 self.look_at_own(out);
                 self.end_vain_pause(out);
+                self.end_forgotten_pause(out);
             }
             Observation::FenceCompleted(outcome) => {
                 let done = outcome.nothing_left && (outcome.sealed || !self.ledger.leases());
@@ -333,6 +334,28 @@ impl Promoter {
         };
         if l.pause_protects() && self.phase == Phase::Idle {
             self.release_or_fence(term, FenceReason::PostmasterGone, out);
+        }
+    }
+
+    /// M3: the log that held the tenure is lost, the others wait within its pause, and PostgreSQL is down, or hangs and a
+    /// quorum holds it down: once nothing is left of it, that is said, and ends the pause.
+    fn end_forgotten_pause(&self, out: &mut Vec<Event>) {
+        let l = &self.ledger;
+        let (me, unsaid) = (l.me(), l.verdict != Verdict::ConfirmedDown);
+        let led = |a: &&Announcement| a.primary == me && a.term > l.released && unsaid;
+        let Some(winner) = l.announced().filter(led).filter(|_| l.revision >= 4 && l.tenure.is_none()) else {
+            return;
+        };
+        let waits = |m| l.heartbeat(m).and_then(|h| h.paused).is_some_and(|p| p.primary == me);
+        let why = match l.local.runs {
+            Some(false) => FenceReason::FoundDown,
+            _ if l.verdict == Verdict::Unreachable && l.quorum_holds_down() => {
+                FenceReason::HungAndQuorumAgrees
+            }
+            _ => return,
+        };
+        if self.settings().others().any(waits) {
+            self.fence(winner.term, why, out);
         }
     }
 
