@@ -82,12 +82,12 @@ impl World {
             self.scratch.batch = batch;
             return;
         }
+        let seq = Seq(node.log.records.len() as u64 + 1);
         if let Some(record) = batch.first_mut() {
-            record.seq = Seq(node.log.records.len() as u64 + 1);
+            record.seq = seq;
             record.boot = node.clock.boot(now);
             record.wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
         }
-        let seq = Seq(node.log.records.len() as u64 + 1);
         let batch = Batch::begun(batch);
         let poisoned = !node.poisons.is_empty() && node.is_poisoned(now);
         let Some(daemon) = node.daemon.as_mut() else { return };
