@@ -24,22 +24,21 @@ impl<E> Batch<E> {
     /// Begins a batch with an observation that gets the number `seq`.
     #[must_use]
     pub fn begin(seq: Seq, boot: BootNanos, wall: WallNanos, actor: u8, observation: E) -> Self {
-        Self::begin_in(Vec::new(), seq, (boot, wall), actor, observation)
+        Self::begun(vec![Record { seq, boot, wall, actor, cause: None, event: observation }])
     }
 
-    /// As [`Batch::begin`], in the memory of a list whose records are no longer needed.
+    /// As [`Batch::begin`], with a list that holds the observation already, and nothing else.
+    ///
+    /// # Panics
+    /// When it does not.
     #[must_use]
     #[inline(always)]
-    pub fn begin_in(
-        mut memory: Vec<Record<E>>,
-        seq: Seq,
-        (boot, wall): (BootNanos, WallNanos),
-        actor: u8,
-        observation: E,
-    ) -> Self {
-        memory.clear();
-        memory.push(Record { seq, boot, wall, actor, cause: None, event: observation });
-        Self { records: memory, delivered: 0 }
+    pub fn begun(records: Vec<Record<E>>) -> Self {
+        assert!(
+            matches!(&records[..], [only] if only.cause.is_none()),
+            "a batch begins with one observation"
+        );
+        Self { records, delivered: 0 }
     }
 
     /// Returns the record to deliver next, `None` when the batch is complete.

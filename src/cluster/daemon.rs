@@ -12,7 +12,9 @@ use super::queue::{Event, Happening, Run};
 use super::team::Team;
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, Watch, effects, urgency};
+use crate::core::{
+    BootNanos, CORE_REVISION, Effect, Incarnation, MemberId, Nanos, Urgency, Watch, effects, urgency,
+};
 use crate::events::{
     Actor, Decision, Event as LogEvent, Fencing, GuardReport, LogFound, Message, Observation,
     ProcessIdentity, ProcessStart, Record,
@@ -52,23 +54,41 @@ fn binds(effect: &Effect) -> bool {
 }
 
 impl World {
-    /// Steps a member's roles with one observation, appends the batch, and does what may be done.
+    /// A member observes something.
     pub(super) fn observe(&mut self, id: MemberId, actor: Actor, observation: Observation) {
-        if !self.node(id).losing.is_empty() && self.loses(id, &observation) {
-            return;
-        }
+        self.observe_event(id, actor, LogEvent::Observed(observation));
+    }
+
+    /// As [`Self::observe`], for what comes often: it is put where it is stepped at once. Whatever is moved twice within
+    /// a few nanoseconds, at another alignment, waits until the first move has reached the cache.
+    #[inline(always)]
+    pub(super) fn observe_event(&mut self, id: MemberId, actor: Actor, event: LogEvent) {
+        let (seq, boot, wall) = (Seq(0), BootNanos(0), WallNanos(0));
+        self.scratch.batch.push(Record { seq, boot, wall, actor: actor.number(), cause: None, event });
+        self.take_in(id);
+    }
+
+    /// Steps a member's roles with the one observation that was put down, appends the batch, and does what may be done.
+    fn take_in(&mut self, id: MemberId) {
         let now = self.now();
-        let node = &mut self.nodes[usize::from(id.0)];
-        let wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
-        if node.daemon.is_none() {
-            return;
-        }
-        let event = LogEvent::Observed(observation);
         // The batch is read again and again while it is stepped: it is made in memory that is at hand, and
         // moved behind the log, which is not, once it is whole.
-        let memory = std::mem::take(&mut self.scratch.batch);
+        let mut batch = std::mem::take(&mut self.scratch.batch);
+        let node = &mut self.nodes[usize::from(id.0)];
+        let lost = !node.losing.is_empty() && batch.iter().any(|record| self.loses(id, record));
+        let node = &mut self.nodes[usize::from(id.0)];
+        if lost || node.daemon.is_none() {
+            batch.clear();
+            self.scratch.batch = batch;
+            return;
+        }
         let seq = Seq(node.log.records.len() as u64 + 1);
-        let batch = Batch::begin_in(memory, seq, (node.clock.boot(now), wall), actor.number(), event);
+        if let Some(record) = batch.first_mut() {
+            record.seq = seq;
+            record.boot = node.clock.boot(now);
+            record.wall = WallNanos(WALL_ORIGIN + i64::try_from(now.0).unwrap_or(0) + node.wall_off);
+        }
+        let batch = Batch::begun(batch);
         let poisoned = !node.poisons.is_empty() && node.is_poisoned(now);
         let Some(daemon) = node.daemon.as_mut() else { return };
         let mut batch = if poisoned {
@@ -128,13 +148,13 @@ impl World {
         if binds && self.dies_at(id, CrashPoint::Appended) {
             return;
         }
-        let mut effects = out.drain(..);
+        let mut rest = &mut out[..];
         for (sent_by, added) in at_once.drain(..) {
-            for effect in effects.by_ref().take(added) {
-                self.perform(id, sent_by, effect);
-            }
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(added);
+            now.iter_mut().for_each(|effect| self.perform(id, sent_by, effect));
+            rest = later;
         }
-        drop(effects);
+        out.clear();
         self.scratch.at_once = at_once;
         self.scratch.effects = out;
         self.arm_deadlines(id);
@@ -243,11 +263,11 @@ impl World {
         }
         let any = !ready.is_empty();
         let mut died = any && self.dies_at(id, CrashPoint::Flushed);
-        for waiting in ready.drain(..) {
+        for mut waiting in ready.drain(..) {
             if died {
                 break;
             }
-            self.perform(id, waiting.sent_by, waiting.effect);
+            self.perform(id, waiting.sent_by, &mut waiting.effect);
             died = self.dies_at(id, CrashPoint::BetweenDeeds);
         }
         self.scratch.flushed = ready;
@@ -444,13 +464,13 @@ impl World {
         }
     }
 
-    /// Performs an effect of a member.
-    pub(super) fn perform(&mut self, id: MemberId, sent_by: Seq, effect: Effect) {
-        if binds(&effect) && sent_by.0 > self.node(id).log.flushed as u64 {
+    /// Performs an effect of a member; a message is taken out of it.
+    pub(super) fn perform(&mut self, id: MemberId, sent_by: Seq, effect: &mut Effect) {
+        if binds(effect) && sent_by.0 > self.node(id).log.flushed as u64 {
             self.fact(Fact::EffectTooEarly { member: id, what: format!("{effect:?}") });
         }
-        match effect {
-            Effect::Send { to, message } => self.send(id, to, sent_by, message),
+        match *effect {
+            Effect::Send { to, ref mut message } => self.send(id, to, sent_by, message),
             Effect::Massage { target, attempt } => {
                 self.probe(id, target, crate::events::ProbeKind::Massage(attempt));
             }

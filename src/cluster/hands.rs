@@ -12,8 +12,8 @@ use super::time::SimNanos;
 use super::world::World;
 use crate::core::{DEADLINE_AGAIN, Lsn, MemberId, Nanos, Term};
 use crate::events::{
-    Actor, FenceOutcome, FollowOutcome, FreezeOutcome, Message, Observation, ProbeFailure, ProbeKind,
-    ProbeReport, PromotionOutcome,
+    Actor, Event as LogEvent, FenceOutcome, FollowOutcome, FreezeOutcome, Message, Observation, ProbeFailure,
+    ProbeKind, ProbeReport, PromotionOutcome,
 };
 use pgfo_replay::Seq;
 
@@ -92,7 +92,8 @@ impl World {
 
     fn heartbeat(&mut self, id: MemberId) {
         let flushed = Seq(self.node(id).log.flushed as u64);
-        self.observe(id, Actor::Clock, Observation::HeartbeatDue { flushed });
+        let due = LogEvent::Observed(Observation::HeartbeatDue { flushed });
+        self.observe_event(id, Actor::Clock, due);
         let node = self.node(id);
         let primary = node.daemon.as_ref().and_then(|d| d.watch.primary());
         let has_postgres = node.postgres.is_some();
@@ -172,7 +173,7 @@ impl World {
         report: Parcel,
     ) {
         let now = self.now();
-        let Some(report) = self.reports.take(report) else { return };
+        let report = self.reports.take(report);
         let node = self.node(id);
         let thawed = node.daemon.as_ref().map_or(node.thawed_at, |d| d.thawed_at.max(node.thawed_at));
         // D4: a prober that stood still while its probe was out says so.
@@ -182,7 +183,7 @@ impl World {
             self.tell_sender(id);
         }
         let observed = Observation::ProbeCompleted { target, kind, report, took, stalled };
-        self.observe(id, Actor::HeartbeatProber, observed);
+        self.observe_event(id, Actor::HeartbeatProber, LogEvent::Observed(observed));
     }
 
     /// The prober tells whom the WAL receiver streams from, when that changes (`pg_stat_wal_receiver`).
@@ -197,9 +198,10 @@ impl World {
 
     // ---- messages ---------------------------------------------------------------------------
 
-    pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: Message) {
+    /// A message leaves; it is taken out of where it is.
+    pub(super) fn send(&mut self, id: MemberId, to: MemberId, sent_by: Seq, message: &mut Message) {
         let run = self.node(id).daemon.as_ref().and_then(|d| d.connected[usize::from(to.0)]);
-        let judged = vote_of(&message).is_some()
+        let judged = vote_of(message).is_some()
             || matches!(message, Message::LeaseGranted(_) | Message::RenewalRequested(_));
         if self.told && judged {
             self.fact(Fact::Sent { from: id, to, message: message.clone() });
@@ -208,17 +210,15 @@ impl World {
         let now = self.now();
         let number = self.network.number(id, to);
         let copies = self.network.copies(&self.draws, now, id, to, number);
-        let later = |message: Message, copy: u64, w: &mut Self| {
-            let latency = w.network.latency(now, id, to, number + copy * 1_000_000_007);
-            let message = w.messages.put(Observation::MessageReceived { from: id, sent_by, message });
+        for copy in 0..u64::from(copies) {
+            let last = copy + 1 == u64::from(copies);
+            let latency = self.network.latency(now, id, to, number + copy * 1_000_000_007);
+            let message =
+                if last { std::mem::replace(message, Message::HistoryRequested) } else { message.clone() };
+            let received = Observation::MessageReceived { from: id, sent_by, message };
+            let message = self.messages.put(LogEvent::Observed(received));
             let delivery = Happening::Delivery { from: id, message, tries: 0 };
-            w.queue.after(latency, Event::Daemon(to, run, delivery));
-        };
-        for copy in 1..u64::from(copies) {
-            later(message.clone(), copy - 1, self);
-        }
-        if let Some(last) = u64::from(copies).checked_sub(1) {
-            later(message, last, self);
+            self.queue.after(latency, Event::Daemon(to, run, delivery));
         }
     }
 
@@ -233,9 +233,8 @@ impl World {
             }
             return;
         }
-        if let Some(received) = self.messages.take(message) {
-            self.observe(id, Actor::PeerLink, received);
-        }
+        let received = self.messages.take(message);
+        self.observe_event(id, Actor::PeerLink, received);
     }
 
     // ---- freezing, promoting, following -----------------------------------------------------

@@ -60,8 +60,9 @@ fn report_of(id: MemberId, observation: &Observation) -> Option<Report> {
 
 impl World {
     /// Whether a report is lost on its way to the roles.
-    pub(super) fn loses(&mut self, id: MemberId, observation: &Observation) -> bool {
+    pub(super) fn loses(&mut self, id: MemberId, record: &Record) -> bool {
         let now = self.now();
+        let Event::Observed(observation) = &record.event else { return false };
         let node = self.node_mut(id);
         node.losing.retain(|(_, left, until)| *left > 0 && now < *until);
         let Some(kind) = report_of(id, observation) else { return false };

@@ -15,7 +15,7 @@ use super::scenario::Scenario;
 use super::telling::Telling;
 use super::time::{HostClock, SimNanos};
 use crate::core::{BootId, BootNanos, Effect, Incarnation, MemberId, Nanos};
-use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, Observation, ProbeReport, Record};
+use crate::events::{Deadline, Event as LogEvent, Fencing, LogFound, ProbeReport, Record};
 use pgfo_replay::simulation::TraceHash;
 use pgfo_replay::{Answers, Seq};
 use std::hash::Hash;
@@ -61,7 +61,7 @@ pub struct World {
     pub(super) noted: Noted,
     pub(super) scratch: Scratch,
     /// Messages on their way, as they will be observed.
-    pub(super) messages: Parcels<Observation>,
+    pub(super) messages: Parcels<LogEvent>,
     /// Reports of probes on their way.
     pub(super) reports: Parcels<ProbeReport>,
 }
@@ -259,17 +259,16 @@ impl World {
 
     /// Does the next thing before `end`; false when there is none.
     pub fn step(&mut self, end: SimNanos) -> bool {
-        let Some(event) = self.queue.next(end) else { return false };
-        self.handle(event);
+        match self.queue.next(end) {
+            // Most events by far.
+            Some(Event::Daemon(id, run, happening)) => self.handle_daemon(id, run, happening),
+            Some(other) => self.handle(other),
+            None => return false,
+        }
         true
     }
 
     fn handle(&mut self, event: Event) {
-        // Most events by far.
-        let event = match event {
-            Event::Daemon(id, run, happening) => return self.handle_daemon(id, run, happening),
-            other => other,
-        };
         let until = self.held_back(&event);
         if self.now() < until {
             return self.queue.at(until, event);
@@ -344,7 +343,9 @@ impl World {
     fn forget(&mut self, happening: Happening) {
         match happening {
             Happening::Delivery { message, .. } => drop(self.messages.take(message)),
-            Happening::ProbeEnds { report, .. } => drop(self.reports.take(report)),
+            Happening::ProbeEnds { report, .. } => {
+                self.reports.take(report);
+            }
             _ => {}
         }
     }
