@@ -41,6 +41,8 @@ fn waited_in_vain(b: &mut Member, found: Answer) -> Option<bool> {
     b.now = b.now.plus_nanos(9 * SECOND);
     assert_eq!(follows(&b.probe_own(found)), None, "the announcement may be on its way");
     b.now = b.now.plus_nanos(2 * SECOND);
+    assert_eq!(follows(&b.probe_own(found)), None, "nobody lately said that C writes");
+    b.hear_heartbeat(C, Some(winner()), 1);
     follows(&b.probe_own(found))
 }
 
@@ -91,6 +93,8 @@ fn without_a_log(timeline: u32) -> Vec<Decision> {
     let unattached = Answer { timeline: None, ..answer(true, 5) };
     assert!(!freezes(&b.probe_own(unattached)), "it may be about to attach");
     b.now = b.now.plus_nanos(3 * SECOND);
+    assert!(!freezes(&b.probe_own(unattached)), "nobody lately said that C writes");
+    b.hear_heartbeat(C, Some(winner()), 1);
     assert!(freezes(&b.probe_own(unattached)));
     b.see(Observation::FreezeCompleted { term: Term(2), outcome: frozen_on(0x200, timeline) })
 }

@@ -43,7 +43,7 @@ fn a_failover_with_a_crash_of_anybody_comes_to_its_end() {
         LOST,
         REFUSED,
     ];
-    check_all(failover(), 250_000, marks);
+    check_all(failover(), 230_000, marks);
 }
 
 #[test]

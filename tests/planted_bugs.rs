@@ -281,7 +281,7 @@ fn cases() -> Vec<Case> {
             late_wal(vec![(15_000, Fault::FreezeUnobserved { member: B, for_ms: 9_950 })])
         }),
         case(Plant::TimelineIgnored, 1, &["S6"], longer_but_older()),
-        case(Plant::TimelineNumberTrusted, 74, &["E3"], kept("014_line_that_was_announced_later")),
+        case(Plant::TimelineNumberTrusted, 130, &["E3"], kept("138_two_promotions_of_one_number")),
         case(Plant::DivergedFollows, 0, &["E3"], {
             let timings = Timings { promote_ms: 5_000, ..Timings::default() };
             let s = scenario(three(), vec![promotion(PromotionFault::ReportLost), dark(20_000)]);
@@ -319,7 +319,7 @@ fn cases() -> Vec<Case> {
         }),
         case(Plant::PromotesWhoeverRuns, 0, &["S2"], kept("071_promoted_in_the_place_of_the_one_before")),
         case(Plant::UnseenIsGone, 0, &["S2"], kept("072_named_before_anybody_looked")),
-        case(Plant::SupersededUntold, 4, &["L1"], kept("126_candidacy_closed_above_an_older_vote")),
+        case(Plant::SupersededUntold, 12, &["L1"], kept("126_candidacy_closed_above_an_older_vote")),
         case(Plant::PromotesFromLog, 0, &["E11"], {
             let slow = (15_000, Fault::SlowDisk { member: B, flush_ms: 300, for_ms: 5_720 });
             let s = scenario(three(), vec![slow, kill(20_000), daemon(B, 20_720, 100)]);

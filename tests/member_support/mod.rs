@@ -140,7 +140,9 @@ impl Member {
             sealed: false,
             streaming: true,
             system_id: Some(SYSTEM),
-            timeline: Some(Timeline(1)),
+            timeline: Some(
+                announced.filter(|a| a.primary == from).map_or(Timeline(1), |a| a.lineage.timeline),
+            ),
             received: Some(Lsn(0x200)),
             replayed: Some(Lsn(0x200)),
         };

@@ -34,6 +34,13 @@ impl Promoter {
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
+            Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
+                if self.ledger.primary() == Some(*target) =>
+            {
+                let line = self.ledger.announced().map(|w| w.lineage.timeline);
+                let writes = !a.in_recovery && a.timeline == line;
+                self.seen_writing = Some(self.ledger.announced_term()).filter(|_| writes);
+            }
             Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
                 self.unattached_since = None;
             }
@@ -179,11 +186,11 @@ impl Promoter {
         if (there || l.lineage == Some(winner.lineage)) && !frozen && !self.is_detached() {
             return;
         }
-        if l.revision >= 4 && !self.sees_as_primary(winner) {
-            return;
-        }
         if there {
             return out.push(decided(Decision::FollowOrdered { term: winner.term, primary: winner.primary }));
+        }
+        if l.revision >= 4 && !self.sees_as_primary(winner) {
+            return;
         }
         let right_timeline = answer.streaming && answer.timeline == Some(winner.lineage.timeline);
         let set_up = l.lineage.is_none() && right_timeline && winner.forked.is_none() && !frozen;
@@ -246,10 +253,13 @@ impl Promoter {
     }
 
     /// E3, E8: what a log, or a third member, tells of a winner may be over: its PostgreSQL may have been rebuilt since, and
-    /// stream another history that bears the same number. It is one that writes now, as a probe or its own daemon says.
+    /// stream another history that bears the same number. It writes now, and on that timeline, as a probe or its own daemon
+    /// says; on a later one it won again, and that is yet to be heard.
     fn sees_as_primary(&self, winner: &Announcement) -> bool {
         let said = self.ledger.heartbeat(winner.primary).and_then(|h| h.postgres);
-        self.ledger.verdict == Verdict::Reachable || said.is_some_and(|p| p.in_recovery == Some(false))
+        self.seen_writing == Some(winner.term)
+            || said
+                .is_some_and(|p| p.in_recovery == Some(false) && p.timeline == Some(winner.lineage.timeline))
     }
 
     /// E3: timeline numbers collide. A member's own data is on its lineage's timeline, or on the next

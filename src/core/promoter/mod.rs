@@ -153,6 +153,9 @@ pub struct Promoter {
     /// Since when the line of the local data can't be told, though it may yet be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubt_since: Option<BootNanos>,
+    /// The winner whose PostgreSQL was last seen, by this process, to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_writing: Option<Term>,
     /// The record of the last winner that was learned, or of the start.
     #[serde(default, skip_serializing_if = "is_first")]
     learned_in: Seq,
@@ -210,6 +213,7 @@ impl Promoter {
             ordered_at: None,
             unattached_since: None,
             doubt_since: None,
+            seen_writing: None,
             learned_in: Seq(0),
             named: false,
             accepts_loss: false,
@@ -309,6 +313,7 @@ impl Promoter {
         self.ordered_at = None;
         self.unattached_since = None;
         self.doubt_since = None;
+        self.seen_writing = None;
         self.named = false;
         self.accepts_loss = false;
         self.accepts_unknown = false;
