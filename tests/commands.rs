@@ -8,7 +8,7 @@ use pgfo::demo::{Client, ClientOptions, Cluster, Node};
 use support::{await_primary_above, await_said, finish, within};
 
 /// The commands are scripts in the node's directory, so that each member has its own.
-const PROMOTE: &str = "[failover]\nmode = \"automatic\"\npromote_timeout = \"3s\"\n\
+const PROMOTE: &str = "[failover]\nmode = \"automatic\"\npromote_timeout = \"6s\"\n\
     promote_command = 'sh \"$PGDATA/../promote\" %n %a %d'\n";
 const FOLLOW: &str = "[failover]\nmode = \"automatic\"\n\
     follow_command = 'sh \"$PGDATA/../follow\" %n %a %c'\n\
@@ -65,7 +65,7 @@ fn a_promotion_after_its_deadline_makes_no_second_primary() {
     let (late, next) = (cluster.node("node2"), cluster.node("node3"));
     // It says that it has succeeded, and promotes a second after the deadline, whatever is killed.
     let slow =
-        format!("setsid sh -c 'sleep 4; {promote}; touch \"$PGDATA/../promoted\"' >/dev/null 2>&1 &\n");
+        format!("setsid sh -c 'sleep 7; {promote}; touch \"$PGDATA/../promoted\"' >/dev/null 2>&1 &\n");
     script(late, "promote", &slow);
     script(next, "promote", &promote);
     cluster.node("node1").kill_postmaster().unwrap();
