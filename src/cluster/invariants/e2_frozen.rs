@@ -55,6 +55,17 @@ fn streams(node: &Node, probe_deadline: Nanos) -> Option<(Run, SimNanos)> {
     Some((p.receiver.as_ref()?.run, unable.into_iter().max()?))
 }
 
+/// Whether it streams from a winner of the promised term or above, who writes: as it was set up, without an order.
+fn is_at_winner(world: &World, node: &Node) -> bool {
+    let Some(l) = node.ledger() else { return false };
+    let winner = l.announced().filter(|w| l.freeze.as_ref().is_none_or(|f| w.term >= f.term));
+    let upstream = node.postgres.as_ref().and_then(|p| p.upstream);
+    winner.is_some_and(|w| {
+        let writes = world.node(w.primary).postgres.as_ref().is_some_and(|p| p.is_writable());
+        upstream == Some(w.primary) && writes
+    })
+}
+
 impl Invariant for StaysFrozen {
     fn id(&self) -> &'static str {
         "E2"
@@ -96,7 +107,9 @@ impl Invariant for StaysFrozen {
         let probe_deadline = Nanos::from_millis(world.scenario.timings.probe_ms);
         for node in &world.nodes {
             let by_order = || self.catching_up.get(&node.id).is_some_and(|at| now.since(*at) < CATCHES_UP);
-            let Some((receiver, unable_until)) = streams(node, probe_deadline).filter(|_| !by_order()) else {
+            let Some((receiver, unable_until)) =
+                streams(node, probe_deadline).filter(|_| !by_order() && !is_at_winner(world, node))
+            else {
                 self.stretches.remove(&node.id);
                 continue;
             };
