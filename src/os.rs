@@ -14,6 +14,21 @@ pub fn boot_now() -> BootNanos {
     BootNanos(secs * 1_000_000_000 + nanos)
 }
 
+/// Whether the error of a look into `/proc` says that the process has ended. Any other says nothing about it.
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    let raw = error.raw_os_error();
+    error.kind() == io::ErrorKind::NotFound || raw == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// Whether an error says that this process or the machine is short of something, and nothing of what was looked at.
+#[must_use]
+pub fn is_short(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
+    error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
+}
+
 /// Returns device and inode of the directory that a process works in, as the kernel has them at hand: the file system is
 /// not asked, for one that hangs would not answer, whoever works there.
 ///

@@ -155,3 +155,12 @@ fn a_pause_ends_whose_primary_forgot_it() {
         });
     }
 }
+
+/// M3: a PostgreSQL that answers as a standby does not hang; it can follow whom the others elect.
+#[test]
+fn a_standby_that_answers_is_not_stopped_within_a_forgotten_pause() {
+    let (outcome, _) = pgfo::cluster::run_with_story(&kept("140_paused_log_lost_and_a_standby.json"));
+    assert!(outcome.broken.is_none(), "{:?}", outcome.broken);
+    some(&outcome, "m1 DECIDED PrimaryAnnounced");
+    never(&outcome, "HungAndQuorumAgrees");
+}

@@ -3,7 +3,7 @@
 //! reads the disk of the data directory: a hung one must not hold the kill.
 
 use super::protocol::{Postmaster, ProcessId, StartTicks};
-use crate::os::cwd_inode;
+use crate::os::{cwd_inode, is_gone, is_short};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -74,7 +74,7 @@ impl DataDir {
         let link = format!("/proc/{pid}/cwd");
         let cwd = match std::fs::read_link(&link) {
             Ok(cwd) => cwd,
-            Err(e) if says_nothing(&e) || hides_postgres(pid, &e) => return Err(e),
+            Err(e) if is_short(&e) || hides_postgres(pid, &e) => return Err(e),
             // Gone, a kernel thread or a zombie; or another user's, which the kernel shows nobody else.
             Err(_) => return Ok(false),
         };
@@ -84,7 +84,7 @@ impl DataDir {
         }
         match cwd_inode(pid.0) {
             Ok(inode) => Ok([self.inode, self.former].contains(&Some(inode))),
-            Err(e) if says_nothing(&e) => Err(e),
+            Err(e) if is_short(&e) => Err(e),
             Err(_) => Ok(false),
         }
     }
@@ -149,12 +149,6 @@ fn live_stat(pid: ProcessId) -> io::Result<Option<Stat>> {
     Ok(Some(stat).filter(|s| !s.is_dead()))
 }
 
-/// Whether an error speaks of this process or the machine being short of something, not of what was looked at.
-fn says_nothing(error: &io::Error) -> bool {
-    let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
-    error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
-}
-
 /// Whether the kernel hides where a PostgreSQL of this very user works: one that is not dumpable, or that a security
 /// module protects. Others of the user's hide as well, ssh-agent for one, so the name counts.
 fn hides_postgres(pid: ProcessId, error: &io::Error) -> bool {
@@ -162,11 +156,6 @@ fn hides_postgres(pid: ProcessId, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
         && std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own)
         && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("postgres"))
-}
-
-/// Whether this error of opening a file below `/proc` says that the process has ended. Any other says nothing about it.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// Lists the processes whose working directory is the data directory, this process left out.

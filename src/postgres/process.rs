@@ -1,6 +1,7 @@
 //! The local PostgreSQL as processes. Synchronous and without a runtime, so that the guard can use it. It must
 //! never take a recycled process number for PostgreSQL's, nor "could not look" for "nothing there" (D3).
 
+use crate::os::{cwd_inode, is_gone, is_short};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -66,7 +67,7 @@ impl DirectoryId {
 
     /// Where a process works.
     fn of_process(pid: i32) -> io::Result<Self> {
-        crate::os::cwd_inode(pid).map(|(device, inode)| Self { device, inode })
+        cwd_inode(pid).map(|(device, inode)| Self { device, inode })
     }
 }
 
@@ -145,13 +146,6 @@ fn read_stat(pid: i32) -> io::Result<Option<(String, String)>> {
     Ok(Some((name.to_owned(), after.trim_start().to_owned())))
 }
 
-/// Whether an error says that this process or the machine is short of something, and nothing of what was looked at.
-fn is_short(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
-    error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
-}
-
 /// Returns a descriptor of `pid` if it works in `data_dir`. The directory is looked at after the descriptor is open, so
 /// that both are of the same process, whoever had the number before.
 pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedFd>> {
@@ -172,19 +166,11 @@ pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedF
 /// Whether a process belongs to another user than the data directory: PostgreSQL refuses to start in one that is not its
 /// own.
 fn is_of_another(pid: i32, data_dir: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
     match fs::metadata(format!("/proc/{pid}")) {
         Ok(process) => Ok(process.uid() != fs::metadata(data_dir)?.uid()),
         Err(e) if is_gone(&e) => Ok(true),
         Err(e) => Err(e),
     }
-}
-
-/// Whether this error of a look into `/proc` says that the process has ended. Any other, such as too many open files,
-/// says nothing about it.
-fn is_gone(error: &io::Error) -> bool {
-    let raw = error.raw_os_error();
-    error.kind() == ErrorKind::NotFound || raw == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Sends `signal` to `pid` if it works in `data_dir`; returns whether it did.

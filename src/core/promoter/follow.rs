@@ -34,12 +34,16 @@ impl Promoter {
                 let since = self.unattached_since.unwrap_or(self.now());
                 self.unattached_since = (a.in_recovery && !a.receiver).then_some(since);
             }
-            Observation::ProbeCompleted { target, report: ProbeReport::Answered(a), .. }
-                if self.ledger.primary() == Some(*target) =>
-            {
-                let line = self.ledger.announced().map(|w| w.lineage.timeline);
-                let writes = !a.in_recovery && a.timeline == line;
-                self.seen_writing = Some(self.ledger.announced_term()).filter(|_| writes);
+            Observation::ProbeCompleted { target, report, .. } if self.ledger.primary() == Some(*target) => {
+                // What was seen counts until the next look says otherwise, or nothing.
+                let writes = |w: &&Announcement| match report {
+                    ProbeReport::Answered(a) => {
+                        let line = (a.system_id, a.timeline);
+                        !a.in_recovery && line == (w.system_id, Some(w.lineage.timeline))
+                    }
+                    _ => false,
+                };
+                self.seen_writing = self.ledger.announced().filter(writes).map(|w| w.term);
             }
             Observation::PostmasterSeen { .. } | Observation::PostmasterGone { .. } => {
                 self.unattached_since = None;

@@ -128,10 +128,8 @@ impl Promoter {
 
     pub(super) fn election_decided(&mut self, decision: &Decision) {
         let me = self.ledger.me();
-        if let Decision::CandidacyOpened { term, .. } = decision {
-            self.opened = self.opened.max(Some(*term));
-        }
         match decision {
+            Decision::CandidacyOpened { term, .. } => self.opened = self.opened.max(Some(*term)),
             Decision::VoteRequested(ask) => self.asked_in = Some(ask.ask.term),
             Decision::CandidacyClosed { .. } | Decision::ElectionWon { .. } => self.asked_in = None,
             _ => {}

@@ -58,7 +58,8 @@ impl Promoter {
         // It stands once in a term: what it opened matters while nothing else is as high.
         let known = self.ledger.term_seen().max(self.ledger.released);
         s.put("opened", self.opened.filter(|t| *t > known));
-        s.put("asked_in", (self.asked_in, self.seen_writing));
+        s.put("asked_in", self.asked_in);
+        s.put("seen_writing", self.seen_writing);
         for (member, (log, _)) in &self.strangers {
             s.put("strangers", (member, log));
             s.maybe("strangers", self.owes_until(*member, *log));

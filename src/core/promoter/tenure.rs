@@ -4,7 +4,7 @@ use super::{Phase, Promoter, decided, guard_said, heard};
 use crate::core::{BootNanos, MemberId, Plant, Term, kth_largest, ordered_at, planted};
 use crate::events::{
     Announcement, Deadline, Decision, Event, FenceReason, GuardReport, LeaseAsk, Message, Observation,
-    PromotionOutcome, Verdict,
+    ProbeReport, PromotionOutcome, Verdict,
 };
 
 impl Promoter {
@@ -349,6 +349,8 @@ impl Promoter {
         let waits = |m| l.heartbeat(m).and_then(|h| h.paused).is_some_and(|p| p.primary == me);
         let why = match l.local.runs {
             Some(false) => FenceReason::FoundDown,
+            // One that answers is a standby, or of another system: it hangs not, and protects nothing.
+            _ if matches!(l.local.report, Some(ProbeReport::Answered(_))) => return,
             _ if l.verdict == Verdict::Unreachable && l.quorum_holds_down() => {
                 FenceReason::HungAndQuorumAgrees
             }
