@@ -50,12 +50,6 @@ fn dark(at: u64) -> (u64, Fault) {
     (at, Fault::KillHost { member: A, for_ms: 40_000 })
 }
 
-/// A scenario that once broke without any bug planted.
-fn kept(name: &str) -> Scenario {
-    let path = format!("{}/tests/scenarios/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
 /// systemd starts a PostgreSQL that died at once.
 fn quick(s: Scenario) -> Scenario {
     Scenario { postgres_restart_ms: Some(400), ..s }
@@ -331,6 +325,7 @@ fn cases() -> Vec<Case> {
             &["S8"],
             scenario(three(), vec![(20_000, Fault::LoseLog { member: B })]),
         ),
+        case(Plant::OlderPauseAgreed, 6, &["S9"], kept("142_an_older_pause_comes_late")),
         case(Plant::VotesWhilePaused, 0, &["S9"], {
             scenario(
                 with_witness(),

@@ -155,3 +155,33 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(pgfo::cluster::run(&s).trace, pgfo::cluster::run(&s).trace, "seed {seed}");
     }
 }
+
+// ---- what must not stand in the way for ever ------------------------------------------------
+
+/// Somebody is promoted within `within_ms` of the loss of the primary, long before what stood in the way is mended.
+fn elects_within(name: &str, from_ms: f64, within_ms: f64) {
+    replay(name, |o| {
+        let announced = when(o, "DECIDED PrimaryAnnounced");
+        let in_time = |at: &f64| (from_ms..from_ms + within_ms).contains(at);
+        assert!(announced.iter().any(in_time), "{announced:?}\n{}", tail(o));
+    });
+}
+
+/// E5: the better placed member, which is yielded to, is heard by too few to be elected.
+#[test]
+fn nobody_yields_for_ever_to_one_that_cannot_win() {
+    elects_within("144_yields_to_one_that_cannot_win", 15_000.0, 15_000.0);
+    elects_within("145_yields_to_one_without_a_vote", 15_000.0, 15_000.0);
+}
+
+/// E1: answers that take longer than `testimony_timeout` are waited for in the end.
+#[test]
+fn a_long_round_trip_delays_a_failover_and_does_not_prevent_it() {
+    elects_within("146_testimonies_come_late", 15_000.0, 15_000.0);
+}
+
+/// E7: what could not be streamed once may be streamed later.
+#[test]
+fn a_catch_up_that_failed_is_tried_again() {
+    elects_within("147_a_catch_up_that_failed_once", 49_000.0, 60_000.0);
+}

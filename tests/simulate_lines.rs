@@ -2,20 +2,7 @@
 
 mod simulate_support;
 
-use pgfo::cluster::{Outcome, Scenario, run_with_story};
 use simulate_support::*;
-
-fn kept(name: &str) -> Scenario {
-    let path = format!("{}/tests/scenarios/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// Plays it as it was kept: its faults are timed by what that seed's members do.
-fn replay(name: &str, expect: impl Fn(&Outcome)) {
-    let (outcome, _) = run_with_story(&kept(name));
-    assert!(outcome.broken.is_none(), "{:?}\n{}", outcome.broken, tail(&outcome));
-    expect(&outcome);
-}
 
 /// E11: an order to promote would tell the fork of long ago as that of a new line, which all standbys are past.
 #[test]

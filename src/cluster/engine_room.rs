@@ -9,7 +9,7 @@ use super::postgres::{Fit, Postgres, Process, Receiver};
 use super::queue::{Event, Happening, Run};
 use super::time::SimNanos;
 use super::world::World;
-use crate::core::{Ledger, Lsn, MemberId, Nanos, Plant, Term, planted};
+use crate::core::{Lsn, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{FenceOutcome, Fencing, GuardReport, PromotionOutcome};
 use pgfo_replay::BootNanos;
 
@@ -21,7 +21,7 @@ impl World {
         let node = self.node_mut(id);
         let boot = node.boot(now);
         let reserve = node.settings.fence_reserve;
-        let held = node.guard.arm(boot, reserve, term, until);
+        let held = node.guard.arm(boot, reserve, term, until, node.log.incarnation);
         let armed = node.guard.armed();
         let run = node.guard.run;
         if let (true, Some((_, until))) = (held, armed) {
@@ -154,9 +154,13 @@ impl World {
         let reserve = node.settings.fence_reserve.0;
         let leased = node.guard.armed().is_some_and(|(_, until)| until.0.saturating_sub(reserve) > boot.0);
         let (marked, fencing, powered) = (node.guard.marked, node.guard.fencing, node.powered);
-        let answers = now >= node.daemon_frozen_until();
-        let unled = answers && node.ledger().is_some_and(Ledger::nobody_knows_a_primary);
-        let may = node.settings.fencing == Fencing::Off || if marked { leased } else { unled };
+        let daemon = node.ledger().filter(|_| now >= node.daemon_frozen_until());
+        let allowed = daemon.is_some_and(|l| {
+            !marked && l.nobody_knows_a_primary()
+                || leased && l.lease_stands()
+                || l.pause_protects() && l.tenure.is_some()
+        });
+        let may = node.settings.fencing == Fencing::Off || allowed;
         let Some(p) = node.postgres.as_mut() else { return };
         if !powered || p.lives() {
             return;

@@ -1,7 +1,7 @@
 //! A simulated guard: the same rules as the guard process, in simulated time (L6, L7, L8).
 
 use super::queue::Run;
-use crate::core::{Nanos, Term};
+use crate::core::{Incarnation, Nanos, Term};
 use pgfo_replay::BootNanos;
 
 /// A standstill of the host that fences at once while armed.
@@ -40,6 +40,8 @@ pub struct Guard {
     pub marked: bool,
     highest: Term,
     ended: Term,
+    /// The log whose terms these are.
+    terms_of: Option<Incarnation>,
 }
 
 impl Guard {
@@ -54,6 +56,7 @@ impl Guard {
             marked: false,
             highest: Term(0),
             ended: Term(0),
+            terms_of: None,
         }
     }
 
@@ -84,7 +87,18 @@ impl Guard {
     }
 
     /// Arms, or extends; returns whether the deadline is held.
-    pub fn arm(&mut self, now: BootNanos, reserve: Nanos, term: Term, until: BootNanos) -> bool {
+    pub fn arm(
+        &mut self,
+        now: BootNanos,
+        reserve: Nanos,
+        term: Term,
+        until: BootNanos,
+        of: Incarnation,
+    ) -> bool {
+        if self.terms_of != Some(of) && self.armed().is_none() {
+            self.terms_of = Some(of);
+            (self.highest, self.ended) = (Term(0), Term(0));
+        }
         if term <= self.ended || term < self.highest {
             return false;
         }

@@ -177,6 +177,16 @@ pub struct Ledger {
     /// there (E3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<Term>,
+    /// When the local PostgreSQL last answered.
+    #[serde(default, skip_serializing_if = "never")]
+    pub answered_at: BootNanos,
+    /// Since when this process has not stood still: what it is told before and right after is of any age.
+    #[serde(default, skip_serializing_if = "never")]
+    pub awake_since: BootNanos,
+    /// Whether a receiver was there until the last freeze ended it: only then does who it streamed from tell whose line
+    /// the frozen data is on (E3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub streamed_until_frozen: bool,
     /// The last record told of a freeze.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub just_frozen: bool,
@@ -237,6 +247,9 @@ impl Ledger {
             resumed: None,
             lineage: None,
             attached: None,
+            answered_at: BootNanos(0),
+            awake_since: BootNanos(0),
+            streamed_until_frozen: false,
             just_frozen: false,
             strayed: false,
             promotion_ordered: None,
@@ -422,4 +435,8 @@ impl Ledger {
             replayed: answer.and_then(|a| a.replayed),
         })
     }
+}
+
+fn never(at: &BootNanos) -> bool {
+    at.0 == 0
 }

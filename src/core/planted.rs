@@ -92,6 +92,7 @@ plants! {
     ForgetfulVotes, "M1", "A member whose log was lost votes and grants at once.";
     VotesWhilePaused, "M3", "A paused voter votes.";
     PauseEndsBySilence, "M3", "A pause ends when its primary is out of sight.";
+    OlderPauseAgreed, "M3", "An agreement to a pause that comes late takes the place of a newer one's.";
     PauseUnconfirmed, "M3", "A pause that no quorum agreed to keeps the primary from being fenced.";
     NamedWhilePaused, "M3", "The operator's word ends a pause, whoever may be left of the paused primary.";
     DeadlineActsEarly, "DESIGN 2", "A deadline that fires early, or twice, acts.";

@@ -27,6 +27,8 @@ pub struct Machine {
     highest: Term,
     /// Highest term whose tenure ended (L8).
     ended: Term,
+    /// The log whose terms these are.
+    terms_of: Option<Incarnation>,
     /// The connection and incarnation of the last hello.
     daemon: Option<(ClientId, Incarnation)>,
     /// Who waits for the fence under way.
@@ -46,6 +48,7 @@ impl Machine {
             state: GuardState::Idle,
             highest: Term(0),
             ended: Term(0),
+            terms_of: None,
             daemon: None,
             fence_asker: None,
             retry_at: BootNanos(0),
@@ -247,6 +250,11 @@ impl Machine {
         if registered != incarnation {
             return Err(Refusal::OtherIncarnation);
         }
+        // Terms are counted by a log: one that was begun anew starts from 1 again, once every log is lost.
+        if self.terms_of != Some(incarnation) && !matches!(self.state, GuardState::Armed { .. }) {
+            self.terms_of = Some(incarnation);
+            (self.highest, self.ended) = (Term(0), Term(0));
+        }
         if term <= self.ended {
             return Err(Refusal::TermEnded { ended: self.ended });
         }
@@ -278,6 +286,7 @@ impl Machine {
         }
         if held.is_none() {
             out.push(Action::Log(format!("armed for term {term}")));
+            out.push(Action::Mark);
             out.push(Action::Look);
         }
         self.highest = term;

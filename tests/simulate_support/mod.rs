@@ -58,6 +58,19 @@ pub fn away_for_two_failovers() -> Scenario {
     Scenario { rebuild_ms, postgres_restart_ms, write_every_ms, heal_at_ms: 200_000, end_at_ms: 260_000, ..s }
 }
 
+/// A scenario that once broke, or showed what it should not, without any bug planted.
+pub fn kept(name: &str) -> Scenario {
+    let path = format!("{}/tests/scenarios/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Plays a kept scenario as it was kept: its faults are timed by what that seed's members do.
+pub fn replay(name: &str, expect: impl Fn(&Outcome)) {
+    let (outcome, _) = run_with_story(&kept(name));
+    assert!(outcome.broken.is_none(), "{:?}\n{}", outcome.broken, tail(&outcome));
+    expect(&outcome);
+}
+
 /// Plays a scenario on several seeds; every invariant must hold, and `expect` too.
 pub fn play(scenario: &Scenario, expect: impl Fn(&Outcome, &World)) {
     play_seeds(scenario, 8, expect);

@@ -148,7 +148,8 @@ impl ClusterModel {
                 return self.observe(s, id, &Self::probe(*target, ProbeKind::Massage(*attempt), report));
             }
             Effect::ArmGuard { term, until } => {
-                let held = host.guard.arm(boot, Nanos(0), *term, *until);
+                let log = host.mind.ledger().process.incarnation;
+                let held = host.guard.arm(boot, Nanos(0), *term, *until, log);
                 let report = if held {
                     GuardReport::Armed { term: *term, until: *until }
                 } else {

@@ -12,6 +12,10 @@ use std::sync::Arc;
 impl Ledger {
     /// Folds one record.
     pub fn evolve(&mut self, record: &Record) {
+        // A heartbeat is due in each interval.
+        if record.boot.nanos_since(self.now) > 2 * self.settings.heartbeat_interval.0 {
+            self.awake_since = record.boot;
+        }
         self.now = record.boot;
         self.just_frozen = self.revision >= 4
             && matches!(record.event, Event::Observed(Observation::FreezeCompleted { .. }));
@@ -59,6 +63,9 @@ impl Ledger {
                 self.local.sender = None;
             }
             Observation::ReceiverEnded => {
+                let freezes = self.freeze.as_ref().is_some_and(|f| f.outcome.is_none());
+                let awake = self.now.nanos_since(self.awake_since) >= self.settings.heartbeat_interval.0;
+                self.streamed_until_frozen |= freezes && awake;
                 if let Some(a) = &mut self.local.answer {
                     a.streaming = false;
                     a.receiver = false;
@@ -199,6 +206,7 @@ impl Ledger {
         if let ProbeReport::Answered(answer) = report {
             self.local.runs = Some(true);
             self.local.answer = Some(answer);
+            self.answered_at = self.now;
             self.last_answer = Some(answer).filter(|a| a.in_recovery);
             self.local.last_started = answer.postmaster_started;
             if answer.receiver {
@@ -286,6 +294,10 @@ impl Ledger {
                 self.promise_longest = self.promise_longest.max(ask.duration);
             }
             Decision::FreezePromised { term, candidate, nonce } => {
+                // One that was seen long ago may be gone, and its upstream rebuilt; its end may yet be told.
+                let seen_before = self.now.nanos_since(self.answered_at);
+                self.streamed_until_frozen =
+                    self.sender().is_some() && seen_before <= 2 * self.settings.heartbeat_interval.0;
                 self.term_frozen = self.term_frozen.max(*term);
                 let outcome = self.freeze.take().and_then(|f| f.outcome);
                 self.freeze = Some(Freeze { term: *term, candidate: *candidate, nonce: *nonce, outcome });

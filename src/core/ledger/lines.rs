@@ -114,7 +114,8 @@ impl Ledger {
         if self.revision < 4 {
             return self.announced().filter(|a| self.sender() == Some(a.primary));
         }
-        let sender = self.sender().or(self.local.sender.filter(|_| self.just_frozen))?;
+        let until_frozen = self.just_frozen && self.streamed_until_frozen;
+        let sender = self.sender().or(self.local.sender.filter(|_| until_frozen))?;
         self.history.iter().rev().find(|a| a.primary == sender)
     }
 

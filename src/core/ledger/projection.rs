@@ -22,7 +22,7 @@ impl Hash for Ledger {
         (&self.lineage, self.attached, self.strayed).hash(state);
         (&self.promotion_ordered, &self.promotion_failed_at).hash(state);
         (&self.tenure, &self.lease).hash(state);
-        (&self.local, &self.last_answer).hash(state);
+        (&self.local, &self.last_answer, self.streamed_until_frozen).hash(state);
         self.peers.hash(state);
     }
 }
@@ -86,7 +86,8 @@ impl Ledger {
         let signs = matches!(l.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)));
         s.put("local", (l.runs, l.sealed, l.report.is_some(), signs));
         s.put("answer", (l.answer, l.receiver_ran_in, l.last_started, l.sender));
-        s.put("last_answer", self.last_answer);
+        // That an answer is old matters after some heartbeats, which no interval of ever ends there.
+        s.put("last_answer", (self.last_answer, self.streamed_until_frozen));
         for p in &self.peers {
             self.project_peer(p, s);
         }

@@ -1,7 +1,7 @@
 //! A candidacy, once everybody is asked to freeze: compare, ask for votes, win, lose, give up (E2, E5, E6,
 //! E7). It never promotes.
 
-use super::{FreezeAnswer, Phase, Promoter, decided, is_frozen};
+use super::{FreezeAnswer, Phase, Promoter, YIELDS_MAX, decided, is_frozen};
 use crate::core::{MemberId, Plant, Term, planted};
 use crate::events::{
     CandidacyKind, Decision, Event, LeaseAsk, NoElection, Position, Refusal, Roster, Unelectable, VoteAsk,
@@ -44,15 +44,29 @@ impl Promoter {
             return;
         }
         if let Some((to, position, electable)) = self.better(own, answers) {
-            if electable {
+            let more = position.lineage == own.lineage && position.lsn > own.lsn;
+            if electable && !(self.yielded_in_vain(to) && self.can_do_without(own, position)) {
                 return out.push(decided(Decision::CandidacyYielded { term: *term, to, position }));
             }
-            if !self.accepts_loss && position.lineage == own.lineage && position.lsn > own.lsn {
+            if !self.accepts_loss && more {
                 let until = position.lsn;
                 return out.push(decided(Decision::CatchUpOrdered { term: *term, from: to, until }));
             }
         }
         self.request_votes(*term, CandidacyKind::Failover, Some(own), None, out);
+    }
+
+    /// E5: whether this member gave way to that one again and again, and nobody won: it says that it can be promoted, and
+    /// may be heard by too few.
+    fn yielded_in_vain(&self, to: MemberId) -> bool {
+        let often = self.yielded.is_some_and(|(member, times)| member == to && times >= YIELDS_MAX);
+        often && self.ledger.revision >= 4
+    }
+
+    /// Whether no WAL of a better placed member is given up by standing beside it: it has no more, or what it has more can
+    /// be streamed from it first (E7).
+    fn can_do_without(&self, own: Position, theirs: Position) -> bool {
+        theirs.lineage == own.lineage && (theirs.lsn <= own.lsn || !self.accepts_loss)
     }
 
     /// The best frozen member that precedes this one, if any; those that can be promoted first.
@@ -149,7 +163,9 @@ impl Promoter {
             _ => None,
         });
         if let (Some((to, position, electable)), CandidacyKind::Failover) = (behind, kind) {
-            if electable {
+            let own = self.ledger.frozen_position(ask.term);
+            let alone = own.is_some_and(|own| self.yielded_in_vain(to) && self.can_do_without(own, position));
+            if electable && !alone {
                 return out.push(decided(Decision::CandidacyYielded { term: ask.term, to, position }));
             }
             // As in `ask_for_votes`: where it stands is what its vote for another was cast on.

@@ -30,6 +30,12 @@ const PAUSE_HEARTBEATS: u64 = 3;
 /// More requests than a process can have made since the log was last flushed.
 const NUMBERS_SKIPPED: u64 = 1 << 20;
 
+/// The time for answers to a pre-vote is doubled at most so often.
+const PATIENCE_MAX: u8 = 8;
+
+/// After so many yields in a row to a member that did not win, this one stands, if no WAL is given up by it.
+const YIELDS_MAX: u8 = 2;
+
 /// A withheld candidacy is looked at again after this many retries: nothing is lost by waiting.
 const WITHHELD_RETRIES: u64 = 5;
 
@@ -167,6 +173,12 @@ pub struct Promoter {
     /// their loss (E7). The request has one word for both: who knows its line takes it for `accepts_loss`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     accepts_unknown: bool,
+    /// Whom this member yielded to last, and how often in a row without a winner (E5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    yielded: Option<(MemberId, u8)>,
+    /// How often the time for answers to a pre-vote was doubled, since connected members did not answer in it (E1).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    patience: u8,
     /// Another candidate yielded to this member: no waiting for its rank.
     preferred: bool,
     /// The reason that was last told for not standing.
@@ -218,6 +230,8 @@ impl Promoter {
             named: false,
             accepts_loss: false,
             accepts_unknown: false,
+            yielded: None,
+            patience: 0,
             preferred: false,
             withheld: None,
             leaving: false,
@@ -317,6 +331,8 @@ impl Promoter {
         self.named = false;
         self.accepts_loss = false;
         self.accepts_unknown = false;
+        self.yielded = None;
+        self.patience = 0;
         self.preferred = false;
         self.withheld = None;
         self.leaving = false;
@@ -405,6 +421,11 @@ impl Machine for Promoter {
         self.election_deadlines(out);
         self.follow_deadlines(out);
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u8) -> bool {
+    *n == 0
 }
 
 fn is_first(seq: &Seq) -> bool {

@@ -1,7 +1,7 @@
 //! How an election goes from phase to phase: what was observed and decided is folded here, nothing is
 //! decided (E1, E2, E5 to E10).
 
-use super::{FreezeAnswer, Phase, Promoter, WITHHELD_RETRIES, heard};
+use super::{FreezeAnswer, PATIENCE_MAX, Phase, Promoter, WITHHELD_RETRIES, YIELDS_MAX, heard};
 use crate::core::{BootNanos, MemberId, Nanos, Term};
 use crate::events::{
     CandidacyKind, Deadline, Decision, FollowOutcome, GuardReport, Lineage, Message, NoElection, Observation,
@@ -17,7 +17,7 @@ impl Promoter {
         let now = self.now();
         match observation {
             Observation::FreezeCompleted { term: frozen_term, .. } => {
-                let patience = self.after(self.settings().testimony_timeout);
+                let patience = self.after(self.patience());
                 if let Phase::Freezing { term, ends_at, .. } = &mut self.phase
                     && term == frozen_term
                 {
@@ -136,7 +136,7 @@ impl Promoter {
         }
         match decision {
             Decision::TestimonyRequested { number, .. } => {
-                let ends_at = self.after(self.settings().testimony_timeout);
+                let ends_at = self.after(self.patience());
                 self.phase = Phase::Asking { number: *number, ends_at, answers: BTreeMap::new() };
             }
             Decision::ElectionPlanned { at, .. } => {
@@ -152,7 +152,12 @@ impl Promoter {
                 let at = self.next_retry();
                 self.idle_until(at);
                 self.preferred = false;
-                self.accepts_unknown |= self.ledger.revision >= 4 && meets_unknown_line(why);
+                if self.ledger.revision >= 4 {
+                    self.accepts_unknown |= meets_unknown_line(why);
+                    // It may be streamed now, what could not be then (E7).
+                    self.accepts_loss &= !self.meets_wal_to_stream(why);
+                    self.patience += u8::from(self.answers_came_late(why));
+                }
             }
             Decision::CandidacyOpened { term, kind: CandidacyKind::Failover, .. } => {
                 let ends_at = self.after(self.settings().freeze_timeout);
@@ -190,10 +195,15 @@ impl Promoter {
                     refused.insert(me, *why);
                 }
             }
-            Decision::CandidacyYielded { .. } => {
+            Decision::CandidacyYielded { to, .. } => {
                 let at = self.next_retry();
                 self.idle_until(at);
                 self.preferred = false;
+                let before = self.yielded.filter(|(member, _)| member == to).map_or(0, |(_, times)| times);
+                self.yielded = Some((*to, before.saturating_add(1).min(YIELDS_MAX)));
+                if self.ledger.revision >= 4 {
+                    self.accepts_loss = false;
+                }
             }
             Decision::CatchUpOrdered { .. } => {
                 self.phase = Phase::CatchingUp { ends_at: self.after(self.settings().follow_timeout) };
@@ -219,6 +229,8 @@ impl Promoter {
                 self.named = false;
                 self.accepts_loss = false;
                 self.accepts_unknown = false;
+                self.yielded = None;
+                self.patience = 0;
                 self.preferred = false;
                 self.withheld = None;
             }
@@ -241,10 +253,39 @@ impl Promoter {
                 self.withheld = None;
                 self.accepts_loss = false;
                 self.accepts_unknown = false;
+                self.yielded = None;
+                self.patience = 0;
                 self.named = false;
             }
             _ => {}
         }
+    }
+
+    /// How long answers to a pre-vote, and other members' freezes once the own one is made, are waited for (E1, E2): longer
+    /// where they came late before, up to what a freeze may take.
+    fn patience(&self) -> Nanos {
+        let least = self.settings().testimony_timeout;
+        let most = self.settings().freeze_timeout.max(least);
+        Nanos(least.0.saturating_mul(1 << self.patience.min(PATIENCE_MAX))).min(most)
+    }
+
+    /// Whether too few testified in time, though others are connected, and there is more time to give them (E1).
+    fn answers_came_late(&self, why: &NoElection) -> bool {
+        let NoElection::TooFewHoldItDown { silent, .. } = why else { return false };
+        let connected = |m: &MemberId| self.ledger.peer(*m).is_some_and(|p| p.connected);
+        silent.iter().any(connected)
+            && self.patience < PATIENCE_MAX
+            && self.patience() < self.settings().freeze_timeout
+    }
+
+    /// Whether a voter that can't be promoted itself refused for bytes of this member's own line, which it may stream.
+    fn meets_wal_to_stream(&self, why: &NoElection) -> bool {
+        let NoElection::TooFewVotes { refused, .. } = why else { return false };
+        let own = self.ledger.lineage;
+        refused.iter().any(|(_, why)| match why {
+            Refusal::PositionBehind { own: theirs, electable } => Some(theirs.lineage) == own && !electable,
+            _ => false,
+        })
     }
 
     pub(super) fn stands_in(&self, term: Term) -> bool {

@@ -74,6 +74,7 @@ impl Promoter {
         s.put("following", self.following.map(|f| (f.term, f.under_way, f.refused)));
         s.maybe("following", self.following.map(|f| f.due_at));
         s.put("intent", (self.named, self.accepts_loss, self.accepts_unknown, self.preferred, self.withheld));
+        s.put("tried", (self.yielded, self.patience));
         // A daemon that restarted waits for its guard for a while.
         let waits = self.ledger.tenure.is_some() && !self.guard_present;
         s.maybe("started_at", waits.then_some(self.ledger.started_at));

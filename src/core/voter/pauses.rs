@@ -1,7 +1,7 @@
 //! Pauses: no votes while a primary's daemon is away, and nothing that outlasts its reason (M3).
 
 use super::Voter;
-use crate::core::{MemberId, Term};
+use crate::core::{MemberId, Plant, Term, planted};
 use crate::events::{Decision, Event, PauseId, Verdict};
 
 impl Voter {
@@ -18,7 +18,9 @@ impl Voter {
         let promised_on = l.standing_promise().is_some_and(|p| p.holder != from);
         // One that comes late comes after what would have ended it.
         let down = l.verdict == Verdict::ConfirmedDown;
-        let over = down || pause.term <= l.released || l.resumed.is_some_and(|r| r >= pause);
+        // So does one that was asked for before the pause that it holds: what ends it would end that one, too.
+        let older = l.paused.is_some_and(|p| p > pause) && !planted(Plant::OlderPauseAgreed);
+        let over = down || older || pause.term <= l.released || l.resumed.is_some_and(|r| r >= pause);
         if from_primary && able && !voted_on && !promised_on && !over {
             out.push(Event::Decided(Decision::PauseAgreed(pause)));
         }
