@@ -29,6 +29,12 @@ pub fn is_short(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
 }
 
+/// Whether a process of this name may be a PostgreSQL server; the program is called `postmaster` in older packages.
+#[must_use]
+pub fn names_postgres(name: &str) -> bool {
+    name.contains("postgres") || name.contains("postmaster")
+}
+
 /// Returns device and inode of the directory that a process works in, as the kernel has them at hand: the file system is
 /// not asked, for one that hangs would not answer, whoever works there.
 ///

@@ -5,8 +5,13 @@ use super::exit::Exit;
 use super::{Target, connect, load};
 use crate::config::{Config, FencingMode};
 use crate::control::Request;
+use crate::core::Nanos;
+use crate::guard::protocol::{GuardState, Reply, Status};
 use crate::guard::{self, ServeOptions, seal};
+use crate::os::boot_now;
 use anyhow::Context as _;
+use std::path::Path;
+use std::time::Duration;
 
 /// Arguments of `pgfo guard`.
 #[derive(clap::Args, Debug)]
@@ -66,7 +71,9 @@ pub(super) fn decide(config: &Config, dry_run: bool) -> anyhow::Result<()> {
         anstream::println!("standby.signal is there: PostgreSQL starts in recovery");
         return Ok(());
     }
-    let (unsealed, why) = ask(config);
+    let marked = seal::is_marked(data)
+        .with_context(|| format!("looking for {} in {}", seal::MARK_FILE, data.display()))?;
+    let (unsealed, why) = ask(config, marked);
     if unsealed {
         anstream::println!("PostgreSQL may start as a primary: {why}");
     } else if dry_run {
@@ -82,15 +89,53 @@ pub(super) fn decide(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Longest wait for an answer of the guard; PostgreSQL does not start meanwhile.
+const GUARD_ANSWER_MAX: Duration = Duration::from_secs(2);
+
 /// Whoever can't say that a lease stands, says that none does.
-fn ask(config: &Config) -> (bool, String) {
+fn ask(config: &Config, marked: bool) -> (bool, String) {
     let answer = connect(config).map_err(|e| e.to_string());
     let answer = answer.and_then(|mut client| client.call(&Request::MayStart).map_err(|e| e.to_string()));
-    match answer {
-        Ok(value) => (
-            value["unsealed"].as_bool().unwrap_or(false),
-            value["why"].as_str().unwrap_or("the daemon gave no reason").to_owned(),
+    let answer = match answer {
+        Ok(value) => value,
+        Err(why) => return (false, format!("the daemon can't be asked ({why})")),
+    };
+    let why = answer["why"].as_str().unwrap_or("the daemon gave no reason").to_owned();
+    match answer["unsealed"].as_bool().unwrap_or(false).then(|| answer["by"].as_str()) {
+        Some(Some("lease")) if config.fencing.mode == FencingMode::Guard => guarded(config, why),
+        // Every log may be lost: what nobody remembers may have been.
+        Some(Some("nobody")) if marked => (
+            false,
+            format!(
+                "{why}, but this data was guarded before ({} is in it), so it may be a former primary's",
+                seal::MARK_FILE
+            ),
         ),
-        Err(why) => (false, format!("the daemon can't be asked ({why})")),
+        Some(_) => (true, why),
+        None => (false, why),
     }
+}
+
+/// A lease lets nobody start whom no guard would fence at its end: one that was started anew knows of none.
+fn guarded(config: &Config, why: String) -> (bool, String) {
+    match guard_time_left(&config.node.run_directory) {
+        Ok(Some(left)) if left > config.fencing.reserve => (true, why),
+        Ok(_) => (false, format!("{why}, but no guard is armed that would fence at its end")),
+        Err(e) => (false, format!("{why}, but its guard can't be asked ({e})")),
+    }
+}
+
+/// Returns how long the deadline lies ahead that the guard is armed for.
+fn guard_time_left(run_dir: &Path) -> anyhow::Result<Option<Nanos>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let status = runtime.block_on(async {
+        let (client, _events) = guard::GuardClient::connect(run_dir).await?;
+        client.request(guard::protocol::Request::Status, GUARD_ANSWER_MAX).await
+    })?;
+    Ok(match status {
+        Reply::Status(Status { state: GuardState::Armed { deadline, .. }, .. }) => {
+            Some(Nanos(deadline.nanos_since(boot_now())))
+        }
+        _ => None,
+    })
 }

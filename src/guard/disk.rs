@@ -1,13 +1,15 @@
 //! The guard's only thread that touches the data directory's disk: it seals and looks. A hung disk
 //! hangs it, and not the loop, which then kills without knowing about the seal. Decides nothing.
 
-use super::procs::{DataDir, inode_of};
+use super::procs::{DataDir, Inode, inode_of};
 use super::protocol::ProcessId;
 use super::seal::{self, Sealed};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -38,8 +40,12 @@ pub(super) struct Sight {
     pub(super) sealed: io::Result<bool>,
     /// What `postmaster.pid` names; a single-user server is none.
     pub(super) pid: Option<ProcessId>,
+    /// Why the mark that was to be left is not there.
+    pub(super) unmarked: Option<io::Error>,
+    /// Its path without links.
+    pub(super) real: Option<PathBuf>,
     /// The directory's device and inode.
-    pub(super) inode: Option<(u64, u64)>,
+    pub(super) inode: Option<Inode>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub(super) struct Disk {
     wake: OwnedFd,
     seals: u64,
     look_waits: bool,
+    /// Set as long as the mark is to be left.
+    mark: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -72,16 +80,23 @@ impl Disk {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let waker = wake.try_clone()?;
         let path = dir.path().to_owned();
+        let mark = Arc::new(AtomicBool::new(false));
+        let wanted = Arc::clone(&mark);
         std::thread::Builder::new()
             .name("guard-disk".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || work(&path, &job_queue, &done_queue, &waker))?;
-        Ok(Self { jobs, done, wake, seals: 0, look_waits: false })
+            .spawn(move || work(&path, &wanted, &job_queue, &done_queue, &waker))?;
+        Ok(Self { jobs, done, wake, seals: 0, look_waits: false, mark })
     }
 
     /// Readable when [`Disk::sight`] has something.
     pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+
+    /// Has the mark left with the next look that finds the disk willing.
+    pub(super) fn mark(&self) {
+        self.mark.store(true, Ordering::Relaxed);
     }
 
     /// Asks for a look, unless one is waited for already.
@@ -168,11 +183,11 @@ fn drain_wake(wake: &OwnedFd) {
     rustix::io::read(wake, &mut count).ok();
 }
 
-fn work(path: &Path, jobs: &Receiver<Job>, done: &SyncSender<Done>, wake: &OwnedFd) {
+fn work(path: &Path, mark: &AtomicBool, jobs: &Receiver<Job>, done: &SyncSender<Done>, wake: &OwnedFd) {
     while let Ok(job) = jobs.recv() {
         let answer = match job {
             Job::Seal(n) => Done::Sealed(n, seal::seal(path)),
-            Job::Look => Done::Looked(look(path)),
+            Job::Look => Done::Looked(look(path, mark)),
         };
         if done.send(answer).is_err() {
             return;
@@ -182,8 +197,22 @@ fn work(path: &Path, jobs: &Receiver<Job>, done: &SyncSender<Done>, wake: &Owned
     }
 }
 
-fn look(path: &Path) -> Sight {
-    Sight { sealed: seal::is_sealed(path), pid: read_postmaster_pid(path), inode: inode_of(path) }
+fn look(path: &Path, mark: &AtomicBool) -> Sight {
+    let unmarked = match mark.load(Ordering::Relaxed).then(|| seal::mark(path)) {
+        Some(Ok(())) => {
+            mark.store(false, Ordering::Relaxed);
+            None
+        }
+        Some(Err(why)) => Some(why),
+        None => None,
+    };
+    Sight {
+        unmarked,
+        sealed: seal::is_sealed(path),
+        pid: read_postmaster_pid(path),
+        real: std::fs::canonicalize(path).ok(),
+        inode: inode_of(path),
+    }
 }
 
 fn read_postmaster_pid(path: &Path) -> Option<ProcessId> {

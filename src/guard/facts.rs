@@ -81,6 +81,8 @@ pub enum Action {
     CheckRelease(Asker, Term),
     /// Look at the data directory soon.
     Look,
+    /// Leave the mark that this data was guarded (L9), as soon as the disk takes it.
+    Mark,
     /// A line for people.
     Log(String),
     /// End the process.

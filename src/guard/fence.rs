@@ -3,7 +3,7 @@
 //! while [`FenceOutcome::is_complete`] is false.
 
 use super::disk::SealResult;
-use super::procs::{self, DataDir, Process, Watched};
+use super::procs::{self, DataDir, Scan, Watched};
 use super::protocol::{FenceOutcome, Postmaster, ProcessId, StartTicks};
 use super::seal::{self, Sealed};
 use crate::core::Nanos;
@@ -65,7 +65,8 @@ pub(super) fn fence(
     sealer: &mut dyn FnMut(Duration) -> SealResult,
 ) -> FenceOutcome {
     let started = boot_now();
-    let mut pass = Pass { dir, head, sealer, killed: Vec::new(), scans: 0, last: Ok(Vec::new()), seal: None };
+    let mut pass =
+        Pass { dir, head, sealer, killed: Vec::new(), scans: 0, last: Scan::default(), seal: None };
     pass.seal(seal_wait(by, started));
     match head {
         Head::Gone => {}
@@ -105,7 +106,7 @@ struct Pass<'a> {
     sealer: &'a mut dyn FnMut(Duration) -> SealResult,
     killed: Vec<(ProcessId, StartTicks)>,
     scans: u32,
-    last: std::io::Result<Vec<Process>>,
+    last: Scan,
     /// The last word about the seal: there, or why that is not known.
     seal: Option<Result<(), String>>,
 }
@@ -124,7 +125,7 @@ impl Pass<'_> {
     fn scan(&mut self) -> bool {
         self.scans += 1;
         self.last = procs::scan(self.dir);
-        self.last.as_ref().is_ok_and(Vec::is_empty)
+        self.last.is_empty()
     }
 
     /// Asks the postmaster for an immediate shutdown, and waits while the lease allows.
@@ -133,11 +134,9 @@ impl Pass<'_> {
         if boot_now() >= kill_at || self.scan() {
             return;
         }
-        if let Ok(found) = &self.last {
-            for root in procs::roots(found) {
-                // A failure here is made good by SIGKILL.
-                procs::signal(self.dir, root.pid, Signal::QUIT).ok();
-            }
+        for root in procs::roots(&self.last.found) {
+            // A failure here is made good by SIGKILL.
+            procs::signal(self.dir, root.pid, Signal::QUIT).ok();
         }
         while boot_now() < kill_at {
             self.pause();
@@ -196,8 +195,7 @@ impl Pass<'_> {
         if let Head::Watched(postmaster) = self.head {
             self.kill_watched(postmaster);
         }
-        let Ok(found) = &self.last else { return };
-        for process in found {
+        for process in &self.last.found {
             let sent = procs::signal(self.dir, process.pid, Signal::KILL).unwrap_or(false);
             let one = (process.pid, process.start);
             if sent && !self.killed.contains(&one) {
@@ -209,18 +207,17 @@ impl Pass<'_> {
     /// `clear`: enough empty scans in a row since the last seal. One empty scan proves nothing (D3).
     fn outcome(self, started: BootNanos, clear: bool) -> FenceOutcome {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let left = self.last.as_ref().map_or(u32::MAX, |found| count(found.len()));
+        let left = self.last.left();
         let seal = self.seal.unwrap_or_else(|| Err("not tried".into()));
+        let sealed = seal.is_ok();
+        let unseen = self.last.unseen.map(|e| format!("it is sealed, but {e}"));
         FenceOutcome {
-            sealed: seal.is_ok(),
-            seal_error: seal.err().map(super::frame::cut_text),
+            sealed,
+            seal_error: seal.err().or(unseen).map(super::frame::cut_text),
             killed: count(self.killed.len()),
             scans: self.scans,
             left: if left == 0 && !clear { u32::MAX } else { left },
-            uninterruptible: self
-                .last
-                .as_ref()
-                .map_or(0, |found| count(found.iter().filter(|p| p.uninterruptible).count())),
+            uninterruptible: count(self.last.found.iter().filter(|p| p.uninterruptible).count()),
             started,
             took: Nanos(boot_now().nanos_since(started)),
         }
@@ -284,16 +281,44 @@ mod tests {
         std::fs::create_dir(&here).unwrap();
         std::fs::write(here.join("PG_VERSION"), "15\n").unwrap();
         let replaced = DataDir::resolve(&here).unwrap();
-        dir.look_anew(replaced.inode(), !watched.has_ended());
-        assert!(procs::scan(&replaced).unwrap().is_empty(), "the new one alone tells nothing");
+        dir.look_anew(None, replaced.inode());
+        dir.forget_deserted();
+        assert!(procs::scan(&replaced).is_empty(), "the new one alone tells nothing");
         let by = boot_now().plus_nanos(PASS_MAX.0);
         let outcome = fence(&dir, Some(by), Head::Watched(&watched), &mut |_| {
             SealResult::Sealed(seal::seal(&here).unwrap())
         });
         assert!(outcome.is_complete() && watched.has_ended(), "{outcome:?}");
         assert_eq!((postmaster.wait().unwrap().code(), backend.wait().unwrap().code()), (None, None));
-        dir.forget_former();
+        dir.forget_deserted();
         assert_eq!(dir, replaced);
+    }
+
+    /// An operator moves the data to another disk, and turns the link to it.
+    #[test]
+    fn who_works_behind_a_link_that_was_turned_is_fenced_there() {
+        let outer = tempfile::tempdir().unwrap();
+        let (link, before, after) =
+            (outer.path().join("data"), outer.path().join("a"), outer.path().join("b"));
+        for disk in [&before, &after] {
+            std::fs::create_dir(disk).unwrap();
+            std::fs::write(disk.join("PG_VERSION"), "15\n").unwrap();
+        }
+        std::os::unix::fs::symlink(&before, &link).unwrap();
+        let mut dir = DataDir::resolve(&link).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&after, &link).unwrap();
+        let mut postmaster = Command::new("sleep").arg("60").current_dir(&link).spawn().unwrap();
+        let mut orphan = Command::new("sleep").arg("60").current_dir(&before).spawn().unwrap();
+        dir.look_anew(std::fs::canonicalize(&link).ok(), procs::inode_of(&link));
+        dir.forget_deserted();
+        assert!(dir.was_replaced(), "somebody still works where it was");
+        let outcome = fence_directly(&dir);
+        assert!(outcome.is_complete(), "{outcome:?}");
+        assert!(seal::is_sealed(&after).unwrap() && !seal::is_sealed(&before).unwrap());
+        assert_eq!((postmaster.wait().unwrap().code(), orphan.wait().unwrap().code()), (None, None));
+        dir.forget_deserted();
+        assert!(!dir.was_replaced());
     }
 
     #[test]
@@ -335,11 +360,11 @@ mod tests {
             sealer: &mut none,
             killed: Vec::new(),
             scans: 0,
-            last: Ok(Vec::new()),
+            last: Scan::default(),
             seal: None,
         };
         assert!(!pass.kill_until_clear(boot_now()), "one scan is not enough");
-        assert!(pass.last.as_ref().unwrap().is_empty());
+        assert!(pass.last.is_empty());
         let outcome = pass.outcome(boot_now(), false);
         assert_eq!(outcome.left, u32::MAX);
 

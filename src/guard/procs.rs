@@ -3,7 +3,7 @@
 //! reads the disk of the data directory: a hung one must not hold the kill.
 
 use super::protocol::{Postmaster, ProcessId, StartTicks};
-use crate::os::{cwd_inode, is_gone, is_short};
+use crate::os::{cwd_inode, is_gone, is_short, names_postgres};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -14,15 +14,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// Device and inode: what a directory is known by, whatever its name.
+pub(super) type Inode = (u64, u64);
+
 /// A data directory, known by path and by inode: a bind mount changes the path that `/proc` shows, a
 /// replaced directory the inode. A process in either counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataDir {
+    /// As it was given, with its links: one of them may be turned to another directory while the guard serves.
     path: PathBuf,
-    /// Device and inode; none while the directory does not exist.
-    inode: Option<(u64, u64)>,
-    /// Device and inode of the directory that was here before, while its PostgreSQL may still run there.
-    former: Option<(u64, u64)>,
+    /// Without links, as `/proc` shows it.
+    real: PathBuf,
+    /// None while the directory does not exist.
+    inode: Option<Inode>,
+    /// Directories that were here before, while somebody may still work there.
+    former: Vec<Inode>,
 }
 
 impl DataDir {
@@ -31,39 +37,67 @@ impl DataDir {
     /// # Errors
     /// When the path cannot be made absolute.
     pub fn resolve(path: &Path) -> io::Result<Self> {
-        let path = match std::fs::canonicalize(path) {
+        let path = std::path::absolute(path)?;
+        let real = match std::fs::canonicalize(&path) {
             Ok(real) => real,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => std::path::absolute(path)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => path.clone(),
             Err(e) => return Err(e),
         };
         let inode = inode_of(&path);
-        Ok(Self { path, inode, former: None })
+        Ok(Self { path, real, inode, former: Vec::new() })
     }
 
-    /// Returns the resolved path.
+    /// Returns the path as it was given, made absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns device and inode, if the directory was there when it was resolved.
+    /// Returns device and inode, if the directory was there when it was looked at.
     #[must_use]
     pub const fn inode(&self) -> Option<(u64, u64)> {
         self.inode
     }
 
-    /// Takes an inode that was looked up anew. While PostgreSQL `runs`, one that another takes the place of still counts.
-    pub fn look_anew(&mut self, inode: Option<(u64, u64)>, runs: bool) {
-        let Some(new) = inode.filter(|new| self.inode != Some(*new)) else { return };
-        if runs {
-            self.former = self.former.or(self.inode);
+    /// Takes what a look found. A directory that another takes the place of still counts, until nobody works there.
+    pub(super) fn look_anew(&mut self, real: Option<PathBuf>, inode: Option<Inode>) {
+        let Some(new) = inode else { return };
+        self.real = real.unwrap_or_else(|| std::mem::take(&mut self.real));
+        if self.inode == Some(new) {
+            return;
         }
+        self.former.retain(|known| *known != new);
+        self.former.extend(self.inode);
         self.inode = Some(new);
     }
 
-    /// Nothing runs any more in a directory that was here before: its inode may soon be another's.
-    pub fn forget_former(&mut self) {
-        self.former = None;
+    /// Whether it is where it was, as far as anybody still works there.
+    pub(super) fn was_replaced(&self) -> bool {
+        !self.former.is_empty()
+    }
+
+    /// Forgets the directories that were here before in which nobody works: their inodes may soon be others'. While somebody
+    /// does they can't be.
+    pub(super) fn forget_deserted(&mut self) {
+        if self.former.is_empty() {
+            return;
+        }
+        let mut used = Vec::new();
+        // As often as a fence looks: a fork between two reads of `/proc` hides a process from one of them.
+        for _ in 0..super::fence::EMPTY_SCANS_MIN {
+            for pid in pids() {
+                match pid.and_then(cwd_of) {
+                    Ok(inode) => used.extend(inode),
+                    Err(_) => return,
+                }
+            }
+        }
+        self.former.retain(|known| used.contains(known));
+    }
+
+    /// Nothing runs any more in a directory that was here before.
+    pub(super) fn forget_former(&mut self) {
+        self.former.clear();
     }
 
     /// Whether that process works in this directory.
@@ -71,22 +105,32 @@ impl DataDir {
     /// # Errors
     /// When that can't be told.
     fn is_cwd_of(&self, pid: ProcessId) -> io::Result<bool> {
-        let link = format!("/proc/{pid}/cwd");
-        let cwd = match std::fs::read_link(&link) {
-            Ok(cwd) => cwd,
-            Err(e) if is_short(&e) || hides_postgres(pid, &e) => return Err(e),
-            // Gone, a kernel thread or a zombie; or another user's, which the kernel shows nobody else.
-            Err(_) => return Ok(false),
-        };
-        let cwd = cwd.as_os_str().as_bytes();
-        if cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.path.as_os_str().as_bytes() {
-            return Ok(true);
+        if let Ok(cwd) = std::fs::read_link(format!("/proc/{pid}/cwd")) {
+            let cwd = cwd.as_os_str().as_bytes();
+            if cwd.strip_suffix(b" (deleted)").unwrap_or(cwd) == self.real.as_os_str().as_bytes() {
+                return Ok(true);
+            }
         }
-        match cwd_inode(pid.0) {
-            Ok(inode) => Ok([self.inode, self.former].contains(&Some(inode))),
-            Err(e) if is_short(&e) => Err(e),
-            Err(_) => Ok(false),
-        }
+        let inode = cwd_of(pid)?;
+        Ok(inode.is_some_and(|inode| self.inode == Some(inode) || self.former.contains(&inode)))
+    }
+}
+
+/// Returns the directory that a process works in; none of one that is gone, a kernel thread, a zombie, or another user's,
+/// which the kernel shows nobody else.
+///
+/// # Errors
+/// When it can't be told, of a process that may well be PostgreSQL's.
+fn cwd_of(pid: ProcessId) -> io::Result<Option<Inode>> {
+    match cwd_inode(pid.0) {
+        Ok(inode) => Ok(Some(inode)),
+        Err(e) if is_short(&e) => Err(e),
+        Err(e) => match hidden_postgres(pid, &e) {
+            Some(name) => {
+                Err(io::Error::new(e.kind(), format!("process {pid} ({name}) hides where it works: {e}")))
+            }
+            None => Ok(None),
+        },
     }
 }
 
@@ -149,37 +193,84 @@ fn live_stat(pid: ProcessId) -> io::Result<Option<Stat>> {
     Ok(Some(stat).filter(|s| !s.is_dead()))
 }
 
-/// Whether the kernel hides where a PostgreSQL of this very user works: one that is not dumpable, or that a security
-/// module protects. Others of the user's hide as well, ssh-agent for one, so the name counts.
-fn hides_postgres(pid: ProcessId, error: &io::Error) -> bool {
+/// Returns the name of a process of this very user that is a PostgreSQL by its name, where the kernel hides its directory:
+/// one that is not dumpable, or that a security module protects. Others of the user's hide as well, ssh-agent for one.
+fn hidden_postgres(pid: ProcessId, error: &io::Error) -> Option<String> {
     let own = rustix::process::geteuid().as_raw();
-    error.kind() == io::ErrorKind::PermissionDenied
-        && std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own)
-        && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.contains("postgres"))
+    if error.kind() != io::ErrorKind::PermissionDenied
+        || !std::fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == own)
+    {
+        return None;
+    }
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let name = name.trim_end();
+    names_postgres(name).then(|| name.to_owned())
 }
 
-/// Lists the processes whose working directory is the data directory, this process left out.
-///
-/// # Errors
-/// When `/proc` or one of the processes cannot be looked at: the list is unknown then, not empty.
-pub fn scan(dir: &DataDir) -> io::Result<Vec<Process>> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|n| n.parse().ok()).map(ProcessId) else { continue };
-        if pid.0 == own || !dir.is_cwd_of(pid)? {
-            continue;
-        }
-        let Some(stat) = live_stat(pid)? else { continue };
-        found.push(Process {
-            pid,
-            parent: stat.parent,
-            start: stat.start,
-            uninterruptible: stat.state == b'D',
-        });
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The processes that work in the data directory.
+    pub found: Vec<Process>,
+    /// What could not be looked at: there may be more.
+    pub unseen: Option<io::Error>,
+}
+
+impl Scan {
+    /// Whether nobody works there, for all that is known; unknown is not empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.unseen.is_none()
     }
-    Ok(found)
+
+    /// Returns how many are left, [`u32::MAX`] if that is unknown.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        match self.unseen {
+            None => u32::try_from(self.found.len()).unwrap_or(u32::MAX),
+            Some(_) => u32::MAX,
+        }
+    }
+}
+
+/// Every process's number, this one's left out.
+fn pids() -> impl Iterator<Item = io::Result<ProcessId>> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let (entries, failed) = match std::fs::read_dir("/proc") {
+        Ok(entries) => (Some(entries), None),
+        Err(e) => (None, Some(Err(e))),
+    };
+    let pid = |entry: io::Result<std::fs::DirEntry>| match entry {
+        Ok(entry) => entry.file_name().to_str().and_then(|n| n.parse().ok()).map(|n| Ok(ProcessId(n))),
+        Err(e) => Some(Err(e)),
+    };
+    let others = entries.into_iter().flatten().filter_map(pid);
+    failed.into_iter().chain(others).filter(move |pid| !pid.as_ref().is_ok_and(|pid| pid.0 == own))
+}
+
+/// Looks for the processes whose working directory is the data directory, this process left out. What can't be looked at
+/// keeps nobody from being found.
+pub fn scan(dir: &DataDir) -> Scan {
+    let mut scan = Scan::default();
+    for pid in pids() {
+        match pid.and_then(|pid| process_in(dir, pid)) {
+            Ok(process) => scan.found.extend(process),
+            Err(e) => scan.unseen = scan.unseen.or(Some(e)),
+        }
+    }
+    scan
+}
+
+fn process_in(dir: &DataDir, pid: ProcessId) -> io::Result<Option<Process>> {
+    if !dir.is_cwd_of(pid)? {
+        return Ok(None);
+    }
+    Ok(live_stat(pid)?.map(|stat| Process {
+        pid,
+        parent: stat.parent,
+        start: stat.start,
+        uninterruptible: stat.state == b'D',
+    }))
 }
 
 /// Returns those of `found` whose parent is not among them: the postmaster, and strays.
@@ -285,7 +376,7 @@ mod tests {
         let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (mut child, mut other) = (sleeper(inside.path()), sleeper(outside.path()));
         let dir = DataDir::resolve(inside.path()).unwrap();
-        let found = scan(&dir).unwrap();
+        let found = scan(&dir).found;
         let pid = ProcessId(i32::try_from(child.id()).unwrap());
         assert_eq!(found.iter().map(|p| p.pid).collect::<Vec<_>>(), [pid]);
         assert_eq!(roots(&found).count(), 1);
@@ -298,7 +389,7 @@ mod tests {
         assert!(signal(&dir, pid, Signal::KILL).unwrap());
         child.wait().unwrap();
         assert!(has_ended(&watched.pidfd).unwrap());
-        assert!(scan(&dir).unwrap().is_empty());
+        assert!(scan(&dir).is_empty());
         assert!(watch(&dir, pid).unwrap().is_none());
         other.kill().unwrap();
         other.wait().unwrap();
@@ -318,7 +409,8 @@ mod tests {
             let limit = rustix::process::Resource::Nofile;
             let limits = rustix::process::getrlimit(limit);
             rustix::process::setrlimit(limit, Rlimit { current: Some(number + 1), ..limits }).unwrap();
-            assert_eq!(scan(&dir).unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+            let unseen = scan(&dir).unseen.unwrap();
+            assert_eq!(unseen.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
             return;
         }
         let inside = tempfile::tempdir().unwrap();
@@ -344,7 +436,7 @@ mod tests {
         child.kill().unwrap();
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         poll(&mut fds, None).unwrap();
-        assert!(scan(&dir).unwrap().is_empty());
+        assert!(scan(&dir).is_empty());
         child.wait().unwrap();
     }
 
@@ -356,7 +448,7 @@ mod tests {
         let dir = DataDir::resolve(&old).unwrap();
         let mut child = sleeper(&old);
         std::fs::rename(&old, &new).unwrap();
-        assert_eq!(scan(&dir).unwrap().len(), 1);
+        assert_eq!(scan(&dir).found.len(), 1);
         child.kill().unwrap();
         child.wait().unwrap();
     }

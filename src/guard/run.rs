@@ -10,7 +10,7 @@ use super::fence::{self, Head, SEAL_WAIT_MAX};
 use super::inotify::DirWatch;
 use super::log::Log;
 use super::procs::{self, DataDir, Watched};
-use super::protocol::{GuardState, Notice, Reply};
+use super::protocol::{GuardState, Notice, ProcessId, Reply};
 use super::state::Machine;
 use crate::core::{Nanos, Term};
 use crate::os::boot_now;
@@ -241,25 +241,34 @@ impl Loop {
     }
 
     fn looked(&mut self, sight: Sight) {
-        // One that lives is watched to its end, also where another directory takes the place of its own.
-        let runs = self.watched.as_ref().is_some_and(|w| !w.has_ended());
-        self.dir.look_anew(sight.inode, runs);
+        self.dir.look_anew(sight.real, sight.inode);
+        self.dir.forget_deserted();
+        if let Some(why) = sight.unmarked {
+            self.say(format!("cannot mark {} as guarded: {why}", self.dir.path().display()));
+        }
         self.changes.follow(self.dir.path(), sight.inode);
-        if let Some(pid) = sight.pid.filter(|_| !runs)
+        // One that lives is watched to its end, also where another directory takes the place of its own.
+        let may_change = !self.dir.was_replaced() || self.watched.as_ref().is_none_or(Watched::has_ended);
+        if let Some(pid) = sight.pid.filter(|_| may_change)
             && self.watched.as_ref().is_none_or(|w| w.postmaster.pid != pid)
         {
-            match procs::watch(&self.dir, pid) {
-                Ok(Some(found)) => {
-                    self.watched = Some(found);
-                    self.postmaster_ended = false;
-                    self.dir.forget_former();
-                }
-                Ok(None) => {}
-                Err(e) => self.say(format!("cannot watch process {pid}: {e}")),
-            }
+            self.watch(pid);
         }
         let postmaster = self.watched.as_ref().map(|w| w.postmaster);
         self.step(Input::Looked { sealed: sight.sealed.ok(), postmaster });
+    }
+
+    /// Watches whom `postmaster.pid` names, if it works in the data directory. Who was watched till then was named by a
+    /// file that a power cut left behind, and is found by where it works.
+    fn watch(&mut self, pid: ProcessId) {
+        match procs::watch(&self.dir, pid) {
+            Ok(Some(found)) => {
+                self.watched = Some(found);
+                self.postmaster_ended = false;
+            }
+            Ok(None) => {}
+            Err(e) => self.say(format!("cannot watch process {pid}: {e}")),
+        }
     }
 
     fn accept(&mut self) {
@@ -327,6 +336,7 @@ impl Loop {
             Action::Seal(asker) => return Some(Input::SealTried(asker, self.seal())),
             Action::CheckRelease(asker, term) => return Some(self.check_release(asker, term)),
             Action::Look => self.disk.look(),
+            Action::Mark => self.disk.mark(),
             Action::Log(line) => self.say(line),
             Action::Exit => self.ended = true,
         }
@@ -353,10 +363,8 @@ impl Loop {
     /// an older term may arrive beside a primary of a later one.
     fn check_release(&mut self, asker: Asker, term: Term) -> Input {
         let sealed = self.disk.is_sealed(self.seal_wait()) && self.seal().is_ok();
-        let left = (0..fence::EMPTY_SCANS_MIN)
-            .map(|_| procs::scan(&self.dir).map_or(u32::MAX, |f| u32::try_from(f.len()).unwrap_or(u32::MAX)))
-            .max()
-            .unwrap_or(u32::MAX);
+        let left =
+            (0..fence::EMPTY_SCANS_MIN).map(|_| procs::scan(&self.dir).left()).max().unwrap_or(u32::MAX);
         Input::ReleaseChecked { asker, term, sealed, left }
     }
 

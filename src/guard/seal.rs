@@ -1,5 +1,5 @@
 //! The seal: `standby.signal`, flushed, so that whoever starts this PostgreSQL gets a read-only one
-//! (L7). Never decides when to seal.
+//! (L7); and the mark that data was guarded (L9). Never decides when to seal.
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -9,6 +9,10 @@ use std::path::Path;
 
 /// Name of the seal within the data directory.
 pub const SEAL_FILE: &str = "standby.signal";
+
+/// Name of the mark within the data directory that it was guarded. Base backups and rewinds take it along: a copy of a
+/// former primary's data is one, too.
+pub const MARK_FILE: &str = "pgfo.guarded";
 
 /// Without this file a postmaster refuses to start: "is not a valid data directory" (PostgreSQL's
 /// `ValidatePgVersion`).
@@ -31,26 +35,52 @@ pub enum Sealed {
 /// # Errors
 /// When any step fails: the seal may or may not be there, and may not survive a power cut.
 pub fn seal(data_dir: &Path) -> io::Result<Sealed> {
+    put(data_dir, SEAL_FILE)
+}
+
+/// Leaves the mark that this data was guarded, flushed, where there is a PostgreSQL (L9).
+///
+/// # Errors
+/// When any step fails: the mark may or may not be there.
+pub fn mark(data_dir: &Path) -> io::Result<()> {
+    put(data_dir, MARK_FILE).map(|_| ())
+}
+
+/// Returns whether this data was ever guarded, here or where it was copied from: it may be a former primary's (L9).
+///
+/// # Errors
+/// When the directory cannot be looked at.
+pub fn is_marked(data_dir: &Path) -> io::Result<bool> {
+    is_there(&open_dir(data_dir)?, MARK_FILE)
+}
+
+fn put(data_dir: &Path, name: &str) -> io::Result<Sealed> {
     let dir = open_dir(data_dir)?;
     if !is_there(&dir, VERSION_FILE)? {
         return Ok(Sealed::Nothing);
     }
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    let (file, sealed) =
-        match rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE | OFlags::EXCL, mode) {
-            Ok(file) => (file, Sealed::Created),
-            Err(Errno::EXIST) => {
-                (rustix::fs::openat(&dir, SEAL_FILE, flags | OFlags::CREATE, mode)?, Sealed::Already)
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let new = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let found = match rustix::fs::openat(&dir, name, new, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            give_to_owner_of(&dir, &file)?;
+            rustix::fs::fsync(&file)?;
+            Sealed::Created
+        }
+        Err(Errno::EXIST) => {
+            let there = rustix::fs::openat(&dir, name, flags | OFlags::WRONLY, Mode::empty());
+            match there {
+                Ok(file) => rustix::fs::fsync(&file)?,
+                // Another's, such as root's: that it is there is all that it says.
+                Err(Errno::ACCESS) => {}
+                Err(e) => return Err(e.into()),
             }
-            Err(e) => return Err(e.into()),
-        };
-    if sealed == Sealed::Created {
-        give_to_owner_of(&dir, &file)?;
-    }
-    rustix::fs::fsync(&file)?;
+            Sealed::Already
+        }
+        Err(e) => return Err(e.into()),
+    };
     rustix::fs::fsync(&dir)?;
-    Ok(sealed)
+    Ok(found)
 }
 
 /// A guard that runs as root must leave a file that PostgreSQL can open, and remove when promoted.
@@ -141,6 +171,18 @@ mod tests {
     }
 
     #[test]
+    fn data_that_was_guarded_stays_marked() {
+        let dir = stand_in();
+        assert!(!is_marked(dir.path()).unwrap());
+        mark(dir.path()).unwrap();
+        mark(dir.path()).unwrap();
+        assert!(is_marked(dir.path()).unwrap() && !is_sealed(dir.path()).unwrap());
+        let empty = tempfile::tempdir().unwrap();
+        mark(empty.path()).unwrap();
+        assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_missing_directory_is_unknown_not_unsealed() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");
@@ -152,7 +194,8 @@ mod tests {
     #[test]
     fn a_seal_that_cannot_be_opened_is_an_error() {
         let dir = stand_in();
-        std::fs::create_dir(dir.path().join(SEAL_FILE)).unwrap();
+        // PostgreSQL follows it, and finds nothing.
+        std::os::unix::fs::symlink("nowhere", dir.path().join(SEAL_FILE)).unwrap();
         assert!(seal(dir.path()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The local PostgreSQL as processes. Synchronous and without a runtime, so that the guard can use it. It must
 //! never take a recycled process number for PostgreSQL's, nor "could not look" for "nothing there" (D3).
 
-use crate::os::{cwd_inode, is_gone, is_short};
+use crate::os::{cwd_inode, is_gone, is_short, names_postgres};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -104,7 +104,7 @@ fn look_at(pid: i32, dir: DirectoryId, owner: u32) -> Result<Option<LiveProcess>
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
             let is_owners = fs::metadata(format!("/proc/{pid}")).is_ok_and(|m| m.uid() == owner);
             match status(pid).map_err(unreadable)?.filter(|_| is_owners) {
-                Some((name, _)) if name.contains("postgres") => Err(ScanError::Hidden { pid, name }),
+                Some((name, _)) if names_postgres(&name) => Err(ScanError::Hidden { pid, name }),
                 _ => Ok(None),
             }
         }

@@ -159,7 +159,7 @@ impl Bed {
     }
 
     pub fn processes(&self) -> Vec<Process> {
-        procs::scan(&DataDir::resolve(&self.data_dir()).unwrap()).unwrap()
+        procs::scan(&DataDir::resolve(&self.data_dir()).unwrap()).found
     }
 
     /// Waits for what outlives a killed postmaster, and for its reaping, without which its lock file

@@ -100,22 +100,24 @@ async fn ledger(sequencer: &Addr<Sequencer>) -> Result<Ledger, ControlError> {
     })
 }
 
-/// L9: a former primary runs unsealed only with a standing lease of this boot.
+/// L9: a former primary runs unsealed only with a standing lease of this boot. `by` is what allows it; whether a guard
+/// holds the end of that lease, and whether the data was guarded before, `pgfo guard` looks up itself.
 fn may_start(ledger: &Ledger) -> serde_json::Value {
-    let (allowed, why) = if ledger.nobody_knows_a_primary() {
-        (true, "all members agree that there is no primary of any term yet".to_owned())
+    let allowed = |by: &str, why: &str| json!({ "unsealed": true, "by": by, "why": why });
+    let refused = |why: String| json!({ "unsealed": false, "why": why });
+    if ledger.nobody_knows_a_primary() {
+        allowed("nobody", "all members agree that there is no primary of any term yet")
     } else if ledger.knows_no_primary() {
-        (false, "this member knows of no primary, but not all others can be asked".to_owned())
+        refused("this member knows of no primary, but not all others can be asked".to_owned())
     } else if ledger.lease_stands() {
-        (true, "this member holds a standing lease".to_owned())
+        allowed("lease", "this member holds a standing lease")
     } else if ledger.pause_protects() && ledger.tenure.is_some() {
-        (true, "the cluster is paused for this primary".to_owned())
+        allowed("pause", "the cluster is paused for this primary")
     } else {
         let term = ledger.announced_term();
         let primary = ledger.primary().map_or("nobody", |p| ledger.settings.name(p));
-        (false, format!("this member holds no lease; {primary} is the primary of term {term}"))
-    };
-    json!({ "unsealed": allowed, "why": why })
+        refused(format!("this member holds no lease; {primary} is the primary of term {term}"))
+    }
 }
 
 async fn adopt(
