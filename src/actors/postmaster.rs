@@ -1,4 +1,4 @@
-//! Watches the local postmaster and WAL receiver by pidfd: their death is known within a millisecond.
+//! Watches the local postmaster by pidfd: its death is known within a millisecond.
 
 use super::sequencer::Observer;
 use crate::events::Observation;

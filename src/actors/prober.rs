@@ -1,6 +1,7 @@
 //! The HeartbeatProber: probes the local PostgreSQL and the primary's with every heartbeat, and makes
 //! heart massages over fresh connections. It has no opinion about what it sees.
 
+use super::receiver::ReceiverWatch;
 use super::role_shell::Ping;
 use super::sequencer::Observer;
 use crate::core::{MemberId, Nanos, Watch};
@@ -64,8 +65,8 @@ pub struct Beat;
 #[rtype(result = "()")]
 struct Distrust(MemberId);
 
-/// Whom the local WAL receiver streams from, in which run of its postmaster.
-type Sender = (i64, Option<MemberId>);
+/// Whom the local WAL receiver streams from, in which run of its postmaster, and its process number.
+type Sender = (i64, i32, Option<MemberId>);
 
 struct Target {
     prober: Arc<Mutex<Prober>>,
@@ -83,12 +84,19 @@ pub struct HeartbeatProber {
     due: Instant,
     /// What was told last.
     sender_told: Rc<Cell<Option<Sender>>>,
+    /// None where there is no local PostgreSQL.
+    receivers: Option<Rc<ReceiverWatch>>,
 }
 
 impl HeartbeatProber {
-    /// Starts the prober.
+    /// Starts the prober, which hands each WAL receiver that it finds to `receivers`.
     #[must_use]
-    pub fn start(targets: ProbeTargets, winner: Option<Announcement>, observer: Observer) -> Addr<Self> {
+    pub fn start(
+        targets: ProbeTargets,
+        winner: Option<Announcement>,
+        observer: Observer,
+        receivers: Option<Rc<ReceiverWatch>>,
+    ) -> Addr<Self> {
         Supervisor::start(move |_| Self {
             targets,
             observer,
@@ -97,17 +105,19 @@ impl HeartbeatProber {
             massages: 0,
             due: Instant::now(),
             sender_told: Rc::default(),
+            receivers,
         })
     }
 
-    /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change.
-    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<(i64, Option<MemberId>)> {
+    /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change, and for each
+    /// receiver: what one that ended streamed says nothing of the next.
+    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<Sender> {
         let ProbeOutcome::Answered(answer) = outcome else { return None };
         let receiver = answer.receiver.as_ref()?;
         let (host, port) = (receiver.sender_host.as_deref()?, receiver.sender_port?);
         let mut members = targets.connectors.iter();
         let found = members.find(|(m, c)| **m != targets.me && c.conninfo().has_server(host, port));
-        Some((answer.postmaster_start.0, found.map(|(member, _)| *member)))
+        Some((answer.postmaster_start.0, receiver.pid, found.map(|(member, _)| *member)))
     }
 
     fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
@@ -122,7 +132,9 @@ impl HeartbeatProber {
         let deadline = Instant::now() + self.targets.timeout;
         let observer = self.observer.clone();
         let me = ctx.address();
-        let local = (target == self.targets.me).then(|| (self.targets.clone(), self.sender_told.clone()));
+        let own = target == self.targets.me;
+        let local = own.then(|| (self.targets.clone(), self.sender_told.clone()));
+        let receivers = self.receivers.clone().filter(|_| own);
         // One outstanding probe a target: while one is under way, this heartbeat is left out.
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
@@ -138,11 +150,15 @@ impl HeartbeatProber {
                 && let Some(sender) = Self::sender_of(&targets, &probe.outcome)
                 && told.replace(Some(sender)) != Some(sender)
             {
-                observer.tell(Observation::ReceiverSeen { from: sender.1 }).await;
+                observer.tell(Observation::ReceiverSeen { from: sender.2 }).await;
             }
             let took = probe.latency;
             let kind = ProbeKind::Heartbeat;
             observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
+            // Its end is told after what this probe saw of it.
+            if let (Some(receivers), Some(pid)) = (receivers, receiver_of(&probe.outcome)) {
+                receivers.found(pid);
+            }
         });
     }
 }
@@ -249,6 +265,14 @@ impl Handler<Ping> for HeartbeatProber {
     type Result = ();
 
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+/// Returns the process number of the WAL receiver that a probe saw.
+fn receiver_of(outcome: &ProbeOutcome) -> Option<i32> {
+    match outcome {
+        ProbeOutcome::Answered(answer) => answer.receiver.as_ref().map(|r| r.pid),
+        _ => None,
+    }
 }
 
 /// Turns what the PostgreSQL module saw into the vocabulary of events.

@@ -163,6 +163,8 @@ pub struct WalReceiver {
     pub sender_port: Option<u16>,
     /// The sender's end of WAL as of its last message.
     pub sender_lsn: Option<Lsn>,
+    /// Its process number.
+    pub pid: i32,
 }
 
 /// The state of a WAL receiver.

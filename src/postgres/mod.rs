@@ -25,7 +25,7 @@ pub use answer::{
 };
 pub use command::{CommandEnd, CommandReport, OUTPUT_TAIL_BYTES, run_command};
 pub use conninfo::{ConnInfo, ConnInfoError, Environment, Host, SslMode};
-pub use death_watch::DeathWatch;
+pub use death_watch::{DeathWatch, Receiver};
 pub use expand::{ExpandError, expand, shell_quote};
 pub use follow::{DivergenceHint, FollowTarget, Followed};
 pub use freeze::{FreezeProof, Frozen};

@@ -4,8 +4,8 @@ use super::disk::watch_the_disk;
 use super::{answers, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
-    PostgresOperator, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat, listen_to_peers,
-    watch_postmaster,
+    PostgresOperator, ReceiverWatch, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
+    listen_to_peers, watch_postmaster,
 };
 use crate::cli::exit::Exit;
 use crate::cli::logging::LogGuard;
@@ -88,6 +88,7 @@ pub(super) async fn serve(
     let operator_config = settings::operator(&config)?;
     let (clock, clock_hand) = Clock::new();
     let winner = ledger.announced().copied();
+    let data_dir = config.postgres.as_ref().map(|p| p.data_directory.clone());
     let mut parts = None;
     let sequencer = {
         let (logger, parts) = (logger.clone(), &mut parts);
@@ -104,7 +105,10 @@ pub(super) async fn serve(
             },
             move |address| {
                 let observer = |actor| Observer::new(actor, address.clone().recipient());
-                let prober = HeartbeatProber::start(targets, winner, observer(Actor::HeartbeatProber));
+                let receivers = data_dir
+                    .map(|dir| ReceiverWatch::new(dir, observer(Actor::PostgresOperator), logger.clone()));
+                let prober =
+                    HeartbeatProber::start(targets, winner, observer(Actor::HeartbeatProber), receivers);
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
                     PostgresOperator::start(
