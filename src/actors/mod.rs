@@ -3,6 +3,7 @@
 
 mod appender;
 mod clock;
+mod complaint;
 mod guardian;
 mod hands;
 #[cfg(feature = "fault-injection")]

@@ -1,11 +1,12 @@
 //! Watches the local WAL receiver by pidfd: its end is known within a millisecond (D1). It must never tell an end that
 //! the kernel did not tell, nor one twice.
 
+use super::complaint::Complaint;
 use super::sequencer::Observer;
 use crate::events::Observation;
 use crate::postgres::{DeathWatch, Postmaster, PostmasterError, Receiver};
-use slog::{Logger, warn};
-use std::cell::{Cell, RefCell};
+use slog::Logger;
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,11 +15,9 @@ use std::rc::Rc;
 pub struct ReceiverWatch {
     data_dir: PathBuf,
     observer: Observer,
-    logger: Logger,
+    complaint: Complaint,
     /// Whom a task waits for.
     watched: Cell<Option<i32>>,
-    /// What is wrong with looking, as it was told.
-    trouble: RefCell<Option<String>>,
 }
 
 /// A receiver, and the postmaster that it runs under.
@@ -28,8 +27,7 @@ impl ReceiverWatch {
     /// Returns a watch over the WAL receivers of the PostgreSQL in `data_dir`.
     #[must_use]
     pub fn new(data_dir: PathBuf, observer: Observer, logger: Logger) -> Rc<Self> {
-        let (watched, trouble) = (Cell::default(), RefCell::default());
-        Rc::new(Self { data_dir, observer, logger, watched, trouble })
+        Rc::new(Self { data_dir, observer, complaint: Complaint::new(logger), watched: Cell::default() })
     }
 
     /// Notes that PostgreSQL displays the receiver `pid`, and tells when it ends.
@@ -47,13 +45,14 @@ impl ReceiverWatch {
             return;
         }
         self.watched.set(None);
-        let trouble = ended.as_ref().err().map(ToString::to_string);
-        if let Some(why) = trouble.as_ref().filter(|_| *self.trouble.borrow() != trouble) {
-            warn!(self.logger, "can't watch the WAL receiver"; "pid" => pid, "why" => why);
-        }
-        self.trouble.replace(trouble);
-        if matches!(ended, Ok(true)) {
-            self.observer.tell(Observation::ReceiverEnded).await;
+        match ended {
+            Ok(lost) => {
+                self.complaint.clear();
+                if lost {
+                    self.observer.tell(Observation::ReceiverEnded).await;
+                }
+            }
+            Err(why) => self.complaint.say("can't watch the WAL receiver", &why),
         }
     }
 
