@@ -1,13 +1,15 @@
 //! The HeartbeatProber: probes the local PostgreSQL and the primary's with every heartbeat, and makes
 //! heart massages over fresh connections. It has no opinion about what it sees.
 
+use super::complaint::Complaint;
 use super::receiver::ReceiverWatch;
 use super::role_shell::Ping;
 use super::sequencer::Observer;
 use crate::core::{MemberId, Nanos, Watch};
 use crate::events::{Announcement, Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
-use crate::postgres::{self, Connector, ProbeOutcome, Prober, ReceiverStatus};
+use crate::postgres::{self, Connector, Probe, ProbeOutcome, Prober, ReceiverStatus};
 use actix::prelude::*;
+use slog::{Logger, o};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -86,6 +88,9 @@ pub struct HeartbeatProber {
     sender_told: Rc<Cell<Option<Sender>>>,
     /// None where there is no local PostgreSQL.
     receivers: Option<Rc<ReceiverWatch>>,
+    logger: Logger,
+    /// Why a member could not be asked.
+    complaints: BTreeMap<MemberId, Rc<Complaint>>,
 }
 
 impl HeartbeatProber {
@@ -96,6 +101,7 @@ impl HeartbeatProber {
         winner: Option<Announcement>,
         observer: Observer,
         receivers: Option<Rc<ReceiverWatch>>,
+        logger: Logger,
     ) -> Addr<Self> {
         Supervisor::start(move |_| Self {
             targets,
@@ -106,6 +112,8 @@ impl HeartbeatProber {
             due: Instant::now(),
             sender_told: Rc::default(),
             receivers,
+            logger,
+            complaints: BTreeMap::new(),
         })
     }
 
@@ -120,6 +128,11 @@ impl HeartbeatProber {
         Some((answer.postmaster_start.0, receiver.pid, found.map(|(member, _)| *member)))
     }
 
+    fn complaint(&mut self, target: MemberId) -> Rc<Complaint> {
+        let new = || Rc::new(Complaint::new(self.logger.new(o!("member" => target.0))));
+        self.complaints.entry(target).or_insert_with(new).clone()
+    }
+
     fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
         let Some(connector) = self.targets.connectors.get(&target).cloned() else { return };
         let renew_after = self.targets.renew_after;
@@ -131,6 +144,7 @@ impl HeartbeatProber {
         let prober = kept.prober.clone();
         let deadline = Instant::now() + self.targets.timeout;
         let observer = self.observer.clone();
+        let complaint = self.complaint(target);
         let me = ctx.address();
         let own = target == self.targets.me;
         let local = own.then(|| (self.targets.clone(), self.sender_told.clone()));
@@ -139,7 +153,7 @@ impl HeartbeatProber {
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
             let probe = prober.probe(fresh, deadline).await;
-            let report = report_of(&probe.outcome);
+            let Some(report) = reported(&probe, &complaint) else { return };
             if matches!(report, ProbeReport::Failed(_)) {
                 prober.disconnect();
                 // Lost when the prober is gone, and with it the trust.
@@ -204,12 +218,13 @@ impl Handler<Massage> for HeartbeatProber {
         self.massages += 1;
         let deadline = Instant::now() + self.targets.massage_timeout;
         let observer = self.observer.clone();
+        let complaint = self.complaint(target);
         let me = ctx.address();
         let begun = Instant::now();
         let probing = async move {
             let mut prober = Prober::new(connector, Duration::MAX);
             let probe = prober.probe(true, deadline).await;
-            let report = report_of(&probe.outcome);
+            let Some(report) = reported(&probe, &complaint) else { return };
             let failed = matches!(report, ProbeReport::Failed(_));
             if failed {
                 let _ = me.try_send(Distrust(target));
@@ -275,9 +290,25 @@ fn receiver_of(outcome: &ProbeOutcome) -> Option<i32> {
     }
 }
 
-/// Turns what the PostgreSQL module saw into the vocabulary of events.
-pub(crate) fn report_of(outcome: &ProbeOutcome) -> ProbeReport {
-    match outcome {
+/// Returns what a probe is reported as. One that could not be made is no report at all: it would count against the other
+/// (D4). It is said to people.
+fn reported(probe: &Probe, complaint: &Complaint) -> Option<ProbeReport> {
+    let report = report_of(&probe.outcome);
+    match report {
+        None => {
+            complaint
+                .say("a member's PostgreSQL can't be asked", &probe.detail.as_deref().unwrap_or_default());
+        }
+        Some(_) => complaint.clear(),
+    }
+    report
+}
+
+/// Turns what the PostgreSQL module saw into the vocabulary of events; `None` if it could not look, which says nothing of
+/// the other (D4).
+pub(crate) fn report_of(outcome: &ProbeOutcome) -> Option<ProbeReport> {
+    Some(match outcome {
+        ProbeOutcome::NotAsked => return None,
         ProbeOutcome::Answered(answer) => ProbeReport::Answered(answer_of(answer)),
         ProbeOutcome::Refused => ProbeReport::Failed(ProbeFailure::Refused),
         ProbeOutcome::Reset | ProbeOutcome::Closed => ProbeReport::Failed(ProbeFailure::Reset),
@@ -289,7 +320,7 @@ pub(crate) fn report_of(outcome: &ProbeOutcome) -> ProbeReport {
         ProbeOutcome::ShuttingDown => ProbeReport::Alive(SignOfLife::ShuttingDown),
         ProbeOutcome::TlsFailed => ProbeReport::Alive(SignOfLife::TlsFailed),
         ProbeOutcome::OtherServerError(state) => ProbeReport::Alive(SignOfLife::ServerError(state.0)),
-    }
+    })
 }
 
 fn answer_of(a: &postgres::Answer) -> Answer {
@@ -303,5 +334,18 @@ fn answer_of(a: &postgres::Answer) -> Answer {
         receiver: a.receiver.is_some(),
         waits_for_wal: a.startup_wait.has_replayed_local_wal(),
         postmaster_started: a.postmaster_start.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D4: a report of a failure would be evidence against the other.
+    #[test]
+    fn a_probe_that_could_not_be_made_is_no_report() {
+        assert_eq!(report_of(&ProbeOutcome::NotAsked), None);
+        let refused = report_of(&ProbeOutcome::Refused);
+        assert_eq!(refused, Some(ProbeReport::Failed(ProbeFailure::Refused)));
     }
 }

@@ -107,8 +107,13 @@ pub(super) async fn serve(
                 let observer = |actor| Observer::new(actor, address.clone().recipient());
                 let receivers = data_dir
                     .map(|dir| ReceiverWatch::new(dir, observer(Actor::PostgresOperator), logger.clone()));
-                let prober =
-                    HeartbeatProber::start(targets, winner, observer(Actor::HeartbeatProber), receivers);
+                let prober = HeartbeatProber::start(
+                    targets,
+                    winner,
+                    observer(Actor::HeartbeatProber),
+                    receivers,
+                    logger.clone(),
+                );
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
                     PostgresOperator::start(
