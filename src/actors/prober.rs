@@ -136,6 +136,7 @@ impl HeartbeatProber {
     fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
         let Some(connector) = self.targets.connectors.get(&target).cloned() else { return };
         let renew_after = self.targets.renew_after;
+        let asked = connector.clone();
         let kept = self.kept.entry(target).or_insert_with(|| Target {
             prober: Arc::new(Mutex::new(Prober::new(connector, renew_after))),
             distrusted: false,
@@ -153,7 +154,7 @@ impl HeartbeatProber {
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
             let probe = prober.probe(fresh, deadline).await;
-            let Some(report) = reported(&probe, &complaint) else { return };
+            let Some(report) = reported(&probe, &asked, &complaint) else { return };
             if matches!(report, ProbeReport::Failed(_)) {
                 prober.disconnect();
                 // Lost when the prober is gone, and with it the trust.
@@ -222,9 +223,10 @@ impl Handler<Massage> for HeartbeatProber {
         let me = ctx.address();
         let begun = Instant::now();
         let probing = async move {
+            let asked = connector.clone();
             let mut prober = Prober::new(connector, Duration::MAX);
             let probe = prober.probe(true, deadline).await;
-            let Some(report) = reported(&probe, &complaint) else { return };
+            let Some(report) = reported(&probe, &asked, &complaint) else { return };
             let failed = matches!(report, ProbeReport::Failed(_));
             if failed {
                 let _ = me.try_send(Distrust(target));
@@ -291,15 +293,16 @@ fn receiver_of(outcome: &ProbeOutcome) -> Option<i32> {
 }
 
 /// Returns what a probe is reported as. One that could not be made is no report at all: it would count against the other
-/// (D4). It is said to people.
-fn reported(probe: &Probe, complaint: &Complaint) -> Option<ProbeReport> {
+/// (D4). That, and a password file that can't be read any more, is said to people.
+fn reported(probe: &Probe, asked: &Connector, complaint: &Complaint) -> Option<ProbeReport> {
     let report = report_of(&probe.outcome);
-    match report {
-        None => {
+    match (&report, asked.password_trouble()) {
+        (None, _) => {
             complaint
                 .say("a member's PostgreSQL can't be asked", &probe.detail.as_deref().unwrap_or_default());
         }
-        Some(_) => complaint.clear(),
+        (_, Some(why)) => complaint.say("the last password that was read is used", &why),
+        _ => complaint.clear(),
     }
     report
 }

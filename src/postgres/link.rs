@@ -3,6 +3,7 @@
 
 use super::answer::{ProbeOutcome, SqlState, Step};
 use super::conninfo::{ConnInfo, ConnInfoError, Host, SslMode};
+use super::passwords::Passwords;
 use super::tls::{self, StepCell, Traced};
 use crate::os::is_short;
 use std::io::{self, ErrorKind};
@@ -125,6 +126,7 @@ impl LinkError {
 pub struct Connector {
     conninfo: ConnInfo,
     tls: Option<MakeRustlsConnect>,
+    passwords: Passwords,
 }
 
 impl std::fmt::Debug for Connector {
@@ -139,11 +141,15 @@ impl Connector {
     /// # Errors
     /// When a file that the connection string names can't be used.
     pub fn new(conninfo: ConnInfo) -> Result<Self, ConnInfoError> {
-        for host in conninfo.hosts() {
-            conninfo.password_for(host)?;
-        }
+        let passwords = Passwords::read(&conninfo)?;
         let tls = tls::client(&conninfo)?;
-        Ok(Self { conninfo, tls })
+        Ok(Self { conninfo, tls, passwords })
+    }
+
+    /// Returns why the password file could not be read when it was last wanted, so that what it said before was used.
+    #[must_use]
+    pub fn password_trouble(&self) -> Option<String> {
+        self.passwords.trouble()
     }
 
     /// Returns the connection string.
@@ -204,7 +210,7 @@ impl Connector {
         statement_timeout: Option<Duration>,
         limit: Instant,
     ) -> Result<Link, LinkError> {
-        let config = self.config(host, mode, statement_timeout)?;
+        let config = self.config(host, mode, statement_timeout);
         if host.is_socket() {
             let path = format!("{}/.s.PGSQL.{}", host.name, host.port);
             let stream = timeout_at(limit, UnixStream::connect(path)).await;
@@ -223,7 +229,7 @@ impl Connector {
         Err(last)
     }
 
-    fn config(&self, host: &Host, mode: WireSslMode, timeout: Option<Duration>) -> Result<Config, LinkError> {
+    fn config(&self, host: &Host, mode: WireSslMode, timeout: Option<Duration>) -> Config {
         let info = &self.conninfo;
         let mut options = info.get("options").map(|o| format!("{o} ")).unwrap_or_default();
         // Only the built-in functions are meant, whatever else the database holds.
@@ -240,12 +246,10 @@ impl Connector {
             Some("require") => ChannelBinding::Require,
             _ => ChannelBinding::Prefer,
         });
-        match info.password_for(host) {
-            Ok(Some(password)) => config.password(password),
-            Ok(None) => &mut config,
-            Err(e) => return Err(LinkError::new(ProbeOutcome::AuthenticationFailed, e.to_string())),
-        };
-        Ok(config)
+        if let Some(password) = self.passwords.for_host(info, host) {
+            config.password(password);
+        }
+        config
     }
 
     /// Lets the kernel notice a peer that vanished, also when nothing is being asked.

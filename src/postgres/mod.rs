@@ -10,6 +10,7 @@ mod follow;
 mod freeze;
 mod link;
 mod outcome;
+mod passwords;
 mod pg_ctl;
 mod probe;
 mod process;
