@@ -1,7 +1,7 @@
 //! Puts a member together: log, roles, hands, supervision; and takes it apart again in order.
 
 use super::disk::watch_the_disk;
-use super::{answers, settings};
+use super::{answers, certificate, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
     PostgresOperator, ReceiverWatch, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
@@ -84,6 +84,7 @@ pub(super) async fn serve(
     let (lost_guard, guard_lost) = mpsc::channel(1);
     let (peers, peer_events) = PeerLink::start::<Envelope>(link_config(&config, &process)?)
         .context("listening for the other members")?;
+    let links = peers.clone();
     let targets = settings::targets(&config)?;
     let operator_config = settings::operator(&config)?;
     let (clock, clock_hand) = Clock::new();
@@ -162,7 +163,8 @@ pub(super) async fn serve(
     let (_control, asked) = ControlServer::start(&control_path)
         .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
     link_to_control(&config.log.directory, &control_path, &logger);
-    actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone()));
+    actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone(), links.clone()));
+    actix::spawn(certificate::watch(links.clone(), logger.clone()));
     actix::spawn(
         Guardian {
             sequencer: sequencer.clone(),
@@ -176,8 +178,18 @@ pub(super) async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(logger, "running"; "version" => env!("CARGO_PKG_VERSION"), "control" => %control_path.display());
 
-    let running =
-        Running { path, config, keeper, sequencer, prober, operator, interval: interval_in, text, daemon };
+    let running = Running {
+        path,
+        config,
+        keeper,
+        sequencer,
+        prober,
+        operator,
+        interval: interval_in,
+        text,
+        daemon,
+        links,
+    };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
     let _released = running.sequencer.send(GetLog).await;
@@ -202,6 +214,7 @@ struct Running {
     interval: watch::Sender<crate::core::Nanos>,
     text: LogGuard,
     daemon: Observer,
+    links: certificate::Peers,
 }
 
 impl Running {
@@ -220,6 +233,7 @@ impl Running {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => {
+                    certificate::reload(&self.links, logger);
                     if let Some(new) = self.reload(&config, logger).await {
                         config = new;
                     }
