@@ -1,8 +1,5 @@
 //! Real networks whose cables are cut. The clients are beside the nodes: a cut keeps none of them
 //! from writing to an isolated primary, so that only its own daemon can stop it.
-//!
-//! Needs root and the right to make network namespaces, and fails without: `PGFO_WITHOUT_NETWORKS=1` leaves
-//! these tests out where nobody can have them.
 
 mod support;
 
@@ -17,20 +14,8 @@ const LONG_ENOUGH: Duration = Duration::from_secs(6);
 
 /// Returns the cluster, healthy; `None` where these tests were left out on purpose.
 fn networked(data: u8, witness: u8) -> Option<Cluster> {
-    let probe = format!("pgfo-probe-{}", std::process::id());
-    let ip = |verb: &str| std::process::Command::new("ip").args(["netns", verb, &probe]).output();
-    let possible = ip("add").is_ok_and(|made| made.status.success());
-    if !possible {
-        let allowed = std::env::var_os("PGFO_WITHOUT_NETWORKS").is_some();
-        assert!(
-            allowed,
-            "network namespaces can't be made here: run as root with iproute2, or set PGFO_WITHOUT_NETWORKS=1"
-        );
-        return None;
-    }
-    let removed = ip("del").unwrap();
-    assert!(removed.status.success());
-    Some(healthy(support::quick_cluster().data(data).witness(witness).networks()))
+    let build = || healthy(support::quick_cluster().data(data).witness(witness).networks());
+    support::networks_possible().then(build)
 }
 
 /// Waits until every one of `judges` names the same other primary than `old`, and that one's

@@ -5,7 +5,7 @@ mod support;
 
 use pgfo::demo::Signal;
 use serde_json::Value;
-use support::{await_said, finish, signal, within};
+use support::{await_said, finish, healthy, networks_possible, pgfo, signal, within};
 
 #[test]
 fn a_reload_is_all_or_nothing() {
@@ -51,5 +51,42 @@ fn a_reload_is_all_or_nothing() {
 
     let after = cluster.wait_healthy(within(20)).unwrap();
     assert_eq!((after.primary, after.term), (before.primary, before.term));
+    finish(cluster);
+}
+
+/// A DBA may rely on this: a renewed certificate is taken without a restart, half a renewal changes nothing, and one that
+/// is about to expire is complained of.
+#[test]
+fn a_certificate_is_renewed_by_a_reload() {
+    // Only these clusters have certificates.
+    if !networks_possible() {
+        return;
+    }
+    let cluster = healthy(support::cluster_with_daemons().data(1).witness(2).networks());
+    let node = cluster.node("node1");
+    let (authority, tls) = (node.dir().parent().unwrap().join("authority"), node.dir().join("tls"));
+    let make = |days: &str| {
+        let (ca, out) = (authority.to_str().unwrap(), tls.to_str().unwrap());
+        let args = ["cert", "member", "node1", "--ca", ca, "--out", out, "--days", days, "--force"];
+        let (exit, said) = pgfo(node, &args);
+        assert_eq!(exit, 0, "{said}");
+    };
+    let reload = |words: &str| {
+        let mark = node.log_mark();
+        signal(node.daemon_pid().unwrap(), Signal::HUP);
+        await_said(&cluster, node, mark, words);
+    };
+    let complaints = || node.status().unwrap().raw["complaints"].to_string();
+    assert_eq!(complaints(), "[]");
+
+    make("5");
+    reload("the certificates were loaded again");
+    assert!(complaints().contains("certificate expires in less than 5 days"), "{}", complaints());
+    std::fs::write(tls.join("node1.crt"), "half").unwrap();
+    reload("the certificates were not reloaded");
+    assert!(complaints().contains("certificate expires in less than 5 days"), "{}", complaints());
+    make("365");
+    reload("the certificates were loaded again");
+    assert_eq!(complaints(), "[]");
     finish(cluster);
 }

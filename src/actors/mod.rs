@@ -3,6 +3,7 @@
 
 mod appender;
 mod clock;
+mod complaint;
 mod guardian;
 mod hands;
 #[cfg(feature = "fault-injection")]
@@ -12,6 +13,7 @@ mod operator;
 mod peers;
 mod postmaster;
 mod prober;
+mod receiver;
 mod role_shell;
 mod saved_upstream;
 mod sequencer;
@@ -23,5 +25,6 @@ pub use operator::{GuardReached, OperatorConfig, Perform, PostgresOperator, Reco
 pub use peers::{Envelope, listen_to_peers};
 pub use postmaster::watch_postmaster;
 pub use prober::{HeartbeatProber, Massage, ProbeTargets, Retime, WatchPrimary};
+pub use receiver::ReceiverWatch;
 pub use role_shell::{Answer, Deliver, Ping, Rebuild, RoleShell};
 pub use sequencer::{GetLedger, GetLog, Observe, Observer, Sequencer, SequencerConfig, Teller};

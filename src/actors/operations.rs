@@ -132,12 +132,12 @@ impl Tools {
             return Some(winner.system_id);
         }
         match self.look(deadline).await {
-            ProbeReport::Answered(a) => Some(a.system_id),
+            Some(ProbeReport::Answered(a)) => Some(a.system_id),
             _ => None,
         }
     }
 
-    async fn look(&self, deadline: Instant) -> ProbeReport {
+    async fn look(&self, deadline: Instant) -> Option<ProbeReport> {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         super::prober::report_of(&prober.probe(true, deadline).await.outcome)
     }
@@ -295,13 +295,15 @@ impl Tools {
             Outcome::Done(Promotion::Promoted(done)) => {
                 drop(session);
                 match self.look(deadline).await {
-                    ProbeReport::Answered(a) if !a.in_recovery => PromotionOutcome::Promoted {
+                    Some(ProbeReport::Answered(a)) if !a.in_recovery => PromotionOutcome::Promoted {
                         timeline: done.timeline,
                         // An unknown fork is before everything: nobody follows over it by mistake.
                         switched_at: done.switch_lsn.unwrap_or_default(),
                         system_id: a.system_id,
                     },
-                    other => PromotionOutcome::Unknown { why: format!("after the promotion: {other:?}") },
+                    other => {
+                        PromotionOutcome::Unknown { why: format!("after the promotion: {}", seen(other)) }
+                    }
                 }
             }
             Outcome::Failed { why } => PromotionOutcome::Failed { why },
@@ -313,17 +315,20 @@ impl Tools {
     /// asked for.
     async fn still_run_by(&self, asked: i64) -> Result<(), PromotionOutcome> {
         match self.look(self.until(LOOK_TIMEOUT)).await {
-            ProbeReport::Answered(a) if a.postmaster_started == asked => Ok(()),
-            ProbeReport::Answered(a) => Err(PromotionOutcome::Refused { asked, found: a.postmaster_started }),
+            Some(ProbeReport::Answered(a)) if a.postmaster_started == asked => Ok(()),
+            Some(ProbeReport::Answered(a)) => {
+                Err(PromotionOutcome::Refused { asked, found: a.postmaster_started })
+            }
             other => {
-                Err(PromotionOutcome::Failed { why: format!("not seen before promote_command: {other:?}") })
+                let why = format!("not seen before promote_command: {}", seen(other));
+                Err(PromotionOutcome::Failed { why })
             }
         }
     }
 
     async fn after_failed_command(&self, run: &CommandRun) -> PromotionOutcome {
         match self.look(self.until(LOOK_TIMEOUT)).await {
-            ProbeReport::Answered(a) if a.in_recovery => PromotionOutcome::Failed { why: ended(run) },
+            Some(ProbeReport::Answered(a)) if a.in_recovery => PromotionOutcome::Failed { why: ended(run) },
             _ => PromotionOutcome::Unknown { why: ended(run) },
         }
     }
@@ -333,7 +338,7 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+            if let Some(ProbeReport::Answered(a)) = super::prober::report_of(&probe.outcome)
                 && !a.in_recovery
             {
                 return Ok(());
@@ -417,7 +422,7 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+            if let Some(ProbeReport::Answered(a)) = super::prober::report_of(&probe.outcome)
                 && let Some(t) =
                     a.timeline.filter(|t| a.streaming && timeline.is_none_or(|wanted| wanted == *t))
             {
@@ -455,7 +460,7 @@ impl Tools {
         let mut prober = Prober::new(self.config.local.clone(), Duration::MAX);
         loop {
             let probe = prober.probe(false, deadline.min(self.until(LOOK_TIMEOUT))).await;
-            if let ProbeReport::Answered(a) = super::prober::report_of(&probe.outcome)
+            if let Some(ProbeReport::Answered(a)) = super::prober::report_of(&probe.outcome)
                 && a.lsn().is_some_and(|lsn| lsn >= until)
             {
                 return FollowOutcome::Streaming { timeline, lsn: a.lsn() };
@@ -561,6 +566,10 @@ impl Tools {
         names.dedup();
         names.iter().position(|n| *n == name).map_or(0, |at| at + 1)
     }
+}
+
+fn seen(report: Option<ProbeReport>) -> String {
+    report.map_or_else(|| "it could not be asked".to_owned(), |report| format!("{report:?}"))
 }
 
 fn ended(run: &CommandRun) -> String {

@@ -1,11 +1,12 @@
-//! Watches the local postmaster and WAL receiver by pidfd: their death is known within a millisecond.
+//! Watches the local postmaster by pidfd: its death is known within a millisecond.
 
+use super::complaint::Complaint;
 use super::sequencer::Observer;
 use crate::events::Observation;
 use crate::guard::seal;
 use crate::postgres::{DeathWatch, Postmaster, PostmasterError};
-use slog::{Logger, warn};
-use std::path::PathBuf;
+use slog::Logger;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often to look for a postmaster while there is none.
@@ -14,24 +15,16 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Tells of each postmaster's appearance and death, for as long as the process lives.
 pub async fn watch_postmaster(data_dir: PathBuf, observer: Observer, logger: Logger) {
     let sealed = || seal::is_sealed(&data_dir).unwrap_or(false);
+    let complaint = Complaint::new(logger);
     let mut told_gone = false;
     loop {
-        match Postmaster::open(&data_dir) {
-            Ok(postmaster) => {
-                let pid = u32::try_from(postmaster.pid()).unwrap_or(0);
-                match DeathWatch::new(postmaster) {
-                    Ok(watch) => {
-                        observer.tell(Observation::PostmasterSeen { pid, sealed: sealed() }).await;
-                        if let Err(why) = watch.died().await {
-                            warn!(logger, "can't wait for the postmaster's end"; "why" => %why);
-                        }
-                        told_gone = false;
-                    }
-                    Err(why) => warn!(logger, "can't watch the postmaster"; "why" => %why),
-                }
+        if let Some(watch) = find(&data_dir, &complaint) {
+            let pid = u32::try_from(watch.pid()).unwrap_or(0);
+            observer.tell(Observation::PostmasterSeen { pid, sealed: sealed() }).await;
+            if let Err(why) = watch.died().await {
+                complaint.say("can't wait for the postmaster's end", &why);
             }
-            Err(PostmasterError::NotRunning { .. }) => {}
-            Err(why) => warn!(logger, "can't look for the postmaster"; "why" => %why),
+            told_gone = false;
         }
         // Not being able to look is no evidence.
         let gone = matches!(Postmaster::open(&data_dir), Err(PostmasterError::NotRunning { .. }));
@@ -40,5 +33,64 @@ pub async fn watch_postmaster(data_dir: PathBuf, observer: Observer, logger: Log
             told_gone = true;
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Returns a watch over the postmaster that runs in `data_dir`; `None` if none does, or it can't be watched, which is said.
+fn find(data_dir: &Path, complaint: &Complaint) -> Option<DeathWatch> {
+    match Postmaster::open(data_dir).map(DeathWatch::new) {
+        Ok(Ok(watch)) => {
+            complaint.clear();
+            return Some(watch);
+        }
+        Err(PostmasterError::NotRunning { .. }) => complaint.clear(),
+        Ok(Err(why)) => complaint.say("can't watch the postmaster", &why),
+        Err(why) => complaint.say("can't look for the postmaster", &why),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slog::{Drain, Never, OwnedKVList, Record, o};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts what is said.
+    struct Count(Arc<AtomicUsize>);
+
+    impl Drain for Count {
+        type Ok = ();
+        type Err = Never;
+
+        fn log(&self, _: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_torn_pid_file_is_complained_of_once_a_change() {
+        let said = Arc::new(AtomicUsize::new(0));
+        let complaint = Complaint::new(Logger::root(Count(said.clone()), o!()));
+        let dir = tempfile::tempdir().unwrap();
+        let look = |times: usize| {
+            for _ in 0..times {
+                assert!(find(dir.path(), &complaint).is_none());
+            }
+            said.load(Ordering::Relaxed)
+        };
+        let file = dir.path().join("postmaster.pid");
+        assert_eq!(look(3), 0, "nothing runs, nothing is wrong");
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(look(5), 1);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert_eq!(look(5), 2, "something else is wrong");
+        std::fs::remove_dir(&file).unwrap();
+        assert_eq!(look(5), 2);
+        std::fs::write(&file, "\n").unwrap();
+        assert_eq!(look(5), 3, "it was well in between");
     }
 }

@@ -1,12 +1,15 @@
 //! The HeartbeatProber: probes the local PostgreSQL and the primary's with every heartbeat, and makes
 //! heart massages over fresh connections. It has no opinion about what it sees.
 
+use super::complaint::Complaint;
+use super::receiver::ReceiverWatch;
 use super::role_shell::Ping;
 use super::sequencer::Observer;
 use crate::core::{MemberId, Nanos, Watch};
 use crate::events::{Announcement, Answer, Observation, ProbeFailure, ProbeKind, ProbeReport, SignOfLife};
-use crate::postgres::{self, Connector, ProbeOutcome, Prober, ReceiverStatus};
+use crate::postgres::{self, Connector, Probe, ProbeOutcome, Prober, ReceiverStatus};
 use actix::prelude::*;
+use slog::{Logger, o};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -64,8 +67,8 @@ pub struct Beat;
 #[rtype(result = "()")]
 struct Distrust(MemberId);
 
-/// Whom the local WAL receiver streams from, in which run of its postmaster.
-type Sender = (i64, Option<MemberId>);
+/// Whom the local WAL receiver streams from, in which run of its postmaster, and its process number.
+type Sender = (i64, i32, Option<MemberId>);
 
 struct Target {
     prober: Arc<Mutex<Prober>>,
@@ -83,12 +86,23 @@ pub struct HeartbeatProber {
     due: Instant,
     /// What was told last.
     sender_told: Rc<Cell<Option<Sender>>>,
+    /// None where there is no local PostgreSQL.
+    receivers: Option<Rc<ReceiverWatch>>,
+    logger: Logger,
+    /// Why a member could not be asked.
+    complaints: BTreeMap<MemberId, Rc<Complaint>>,
 }
 
 impl HeartbeatProber {
-    /// Starts the prober.
+    /// Starts the prober, which hands each WAL receiver that it finds to `receivers`.
     #[must_use]
-    pub fn start(targets: ProbeTargets, winner: Option<Announcement>, observer: Observer) -> Addr<Self> {
+    pub fn start(
+        targets: ProbeTargets,
+        winner: Option<Announcement>,
+        observer: Observer,
+        receivers: Option<Rc<ReceiverWatch>>,
+        logger: Logger,
+    ) -> Addr<Self> {
         Supervisor::start(move |_| Self {
             targets,
             observer,
@@ -97,22 +111,32 @@ impl HeartbeatProber {
             massages: 0,
             due: Instant::now(),
             sender_told: Rc::default(),
+            receivers,
+            logger,
+            complaints: BTreeMap::new(),
         })
     }
 
-    /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change.
-    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<(i64, Option<MemberId>)> {
+    /// Whose PostgreSQL the local WAL receiver is connected to, if there is one; told once for each change, and for each
+    /// receiver: what one that ended streamed says nothing of the next.
+    fn sender_of(targets: &ProbeTargets, outcome: &ProbeOutcome) -> Option<Sender> {
         let ProbeOutcome::Answered(answer) = outcome else { return None };
         let receiver = answer.receiver.as_ref()?;
         let (host, port) = (receiver.sender_host.as_deref()?, receiver.sender_port?);
         let mut members = targets.connectors.iter();
         let found = members.find(|(m, c)| **m != targets.me && c.conninfo().has_server(host, port));
-        Some((answer.postmaster_start.0, found.map(|(member, _)| *member)))
+        Some((answer.postmaster_start.0, receiver.pid, found.map(|(member, _)| *member)))
+    }
+
+    fn complaint(&mut self, target: MemberId) -> Rc<Complaint> {
+        let new = || Rc::new(Complaint::new(self.logger.new(o!("member" => target.0))));
+        self.complaints.entry(target).or_insert_with(new).clone()
     }
 
     fn heartbeat(&mut self, target: MemberId, stalled: Nanos, ctx: &mut Context<Self>) {
         let Some(connector) = self.targets.connectors.get(&target).cloned() else { return };
         let renew_after = self.targets.renew_after;
+        let asked = connector.clone();
         let kept = self.kept.entry(target).or_insert_with(|| Target {
             prober: Arc::new(Mutex::new(Prober::new(connector, renew_after))),
             distrusted: false,
@@ -121,13 +145,16 @@ impl HeartbeatProber {
         let prober = kept.prober.clone();
         let deadline = Instant::now() + self.targets.timeout;
         let observer = self.observer.clone();
+        let complaint = self.complaint(target);
         let me = ctx.address();
-        let local = (target == self.targets.me).then(|| (self.targets.clone(), self.sender_told.clone()));
+        let own = target == self.targets.me;
+        let local = own.then(|| (self.targets.clone(), self.sender_told.clone()));
+        let receivers = self.receivers.clone().filter(|_| own);
         // One outstanding probe a target: while one is under way, this heartbeat is left out.
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
             let probe = prober.probe(fresh, deadline).await;
-            let report = report_of(&probe.outcome);
+            let Some(report) = reported(&probe, &asked, &complaint) else { return };
             if matches!(report, ProbeReport::Failed(_)) {
                 prober.disconnect();
                 // Lost when the prober is gone, and with it the trust.
@@ -138,11 +165,15 @@ impl HeartbeatProber {
                 && let Some(sender) = Self::sender_of(&targets, &probe.outcome)
                 && told.replace(Some(sender)) != Some(sender)
             {
-                observer.tell(Observation::ReceiverSeen { from: sender.1 }).await;
+                observer.tell(Observation::ReceiverSeen { from: sender.2 }).await;
             }
             let took = probe.latency;
             let kind = ProbeKind::Heartbeat;
             observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
+            // Its end is told after what this probe saw of it.
+            if let (Some(receivers), Some(pid)) = (receivers, receiver_of(&probe.outcome)) {
+                receivers.found(pid);
+            }
         });
     }
 }
@@ -188,12 +219,14 @@ impl Handler<Massage> for HeartbeatProber {
         self.massages += 1;
         let deadline = Instant::now() + self.targets.massage_timeout;
         let observer = self.observer.clone();
+        let complaint = self.complaint(target);
         let me = ctx.address();
         let begun = Instant::now();
         let probing = async move {
+            let asked = connector.clone();
             let mut prober = Prober::new(connector, Duration::MAX);
             let probe = prober.probe(true, deadline).await;
-            let report = report_of(&probe.outcome);
+            let Some(report) = reported(&probe, &asked, &complaint) else { return };
             let failed = matches!(report, ProbeReport::Failed(_));
             if failed {
                 let _ = me.try_send(Distrust(target));
@@ -251,9 +284,34 @@ impl Handler<Ping> for HeartbeatProber {
     fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
-/// Turns what the PostgreSQL module saw into the vocabulary of events.
-pub(crate) fn report_of(outcome: &ProbeOutcome) -> ProbeReport {
+/// Returns the process number of the WAL receiver that a probe saw.
+fn receiver_of(outcome: &ProbeOutcome) -> Option<i32> {
     match outcome {
+        ProbeOutcome::Answered(answer) => answer.receiver.as_ref().map(|r| r.pid),
+        _ => None,
+    }
+}
+
+/// Returns what a probe is reported as. One that could not be made is no report at all: it would count against the other
+/// (D4). That, and a password file that can't be read any more, is said to people.
+fn reported(probe: &Probe, asked: &Connector, complaint: &Complaint) -> Option<ProbeReport> {
+    let report = report_of(&probe.outcome);
+    match (&report, asked.password_trouble()) {
+        (None, _) => {
+            complaint
+                .say("a member's PostgreSQL can't be asked", &probe.detail.as_deref().unwrap_or_default());
+        }
+        (_, Some(why)) => complaint.say("the last password that was read is used", &why),
+        _ => complaint.clear(),
+    }
+    report
+}
+
+/// Turns what the PostgreSQL module saw into the vocabulary of events; `None` if it could not look, which says nothing of
+/// the other (D4).
+pub(crate) fn report_of(outcome: &ProbeOutcome) -> Option<ProbeReport> {
+    Some(match outcome {
+        ProbeOutcome::NotAsked => return None,
         ProbeOutcome::Answered(answer) => ProbeReport::Answered(answer_of(answer)),
         ProbeOutcome::Refused => ProbeReport::Failed(ProbeFailure::Refused),
         ProbeOutcome::Reset | ProbeOutcome::Closed => ProbeReport::Failed(ProbeFailure::Reset),
@@ -265,7 +323,7 @@ pub(crate) fn report_of(outcome: &ProbeOutcome) -> ProbeReport {
         ProbeOutcome::ShuttingDown => ProbeReport::Alive(SignOfLife::ShuttingDown),
         ProbeOutcome::TlsFailed => ProbeReport::Alive(SignOfLife::TlsFailed),
         ProbeOutcome::OtherServerError(state) => ProbeReport::Alive(SignOfLife::ServerError(state.0)),
-    }
+    })
 }
 
 fn answer_of(a: &postgres::Answer) -> Answer {
@@ -279,5 +337,18 @@ fn answer_of(a: &postgres::Answer) -> Answer {
         receiver: a.receiver.is_some(),
         waits_for_wal: a.startup_wait.has_replayed_local_wal(),
         postmaster_started: a.postmaster_start.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D4: a report of a failure would be evidence against the other.
+    #[test]
+    fn a_probe_that_could_not_be_made_is_no_report() {
+        assert_eq!(report_of(&ProbeOutcome::NotAsked), None);
+        let refused = report_of(&ProbeOutcome::Refused);
+        assert_eq!(refused, Some(ProbeReport::Failed(ProbeFailure::Refused)));
     }
 }

@@ -35,6 +35,8 @@ pub enum ProbeOutcome {
     TlsFailed,
     /// Alive, and answered with another error.
     OtherServerError(SqlState),
+    /// This side could not ask, as for want of a file descriptor: nothing was seen of the other (D4).
+    NotAsked,
 }
 
 impl fmt::Display for ProbeOutcome {
@@ -53,6 +55,7 @@ impl fmt::Display for ProbeOutcome {
             Self::ShuttingDown => "shutting down",
             Self::TlsFailed => "TLS failed",
             Self::OtherServerError(state) => return write!(f, "server error {state}"),
+            Self::NotAsked => "not asked",
         };
         f.write_str(text)
     }
@@ -163,6 +166,8 @@ pub struct WalReceiver {
     pub sender_port: Option<u16>,
     /// The sender's end of WAL as of its last message.
     pub sender_lsn: Option<Lsn>,
+    /// Its process number.
+    pub pid: i32,
 }
 
 /// The state of a WAL receiver.

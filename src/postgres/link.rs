@@ -3,7 +3,9 @@
 
 use super::answer::{ProbeOutcome, SqlState, Step};
 use super::conninfo::{ConnInfo, ConnInfoError, Host, SslMode};
+use super::passwords::Passwords;
 use super::tls::{self, StepCell, Traced};
+use crate::os::is_short;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,6 +48,13 @@ impl LinkError {
         Self::new(ProbeOutcome::TimedOut { step }, "deadline passed")
     }
 
+    /// Takes the failure of the next attempt; unless this one could not be made, which leaves it open what would have been.
+    fn follow(&mut self, next: Self) {
+        if self.outcome != ProbeOutcome::NotAsked {
+            *self = next;
+        }
+    }
+
     pub(super) fn sqlstate(&self) -> Option<SqlState> {
         match self.outcome {
             ProbeOutcome::OtherServerError(state) => Some(state),
@@ -55,6 +64,7 @@ impl LinkError {
 
     fn io(error: &io::Error) -> Self {
         let outcome = match error.kind() {
+            _ if is_short(error) => ProbeOutcome::NotAsked,
             // A missing socket file is a Unix socket's way to refuse.
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => ProbeOutcome::Refused,
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
@@ -116,6 +126,7 @@ impl LinkError {
 pub struct Connector {
     conninfo: ConnInfo,
     tls: Option<MakeRustlsConnect>,
+    passwords: Passwords,
 }
 
 impl std::fmt::Debug for Connector {
@@ -130,11 +141,15 @@ impl Connector {
     /// # Errors
     /// When a file that the connection string names can't be used.
     pub fn new(conninfo: ConnInfo) -> Result<Self, ConnInfoError> {
-        for host in conninfo.hosts() {
-            conninfo.password_for(host)?;
-        }
+        let passwords = Passwords::read(&conninfo)?;
         let tls = tls::client(&conninfo)?;
-        Ok(Self { conninfo, tls })
+        Ok(Self { conninfo, tls, passwords })
+    }
+
+    /// Returns why the password file could not be read when it was last wanted, so that what it said before was used.
+    #[must_use]
+    pub fn password_trouble(&self) -> Option<String> {
+        self.passwords.trouble()
     }
 
     /// Returns the connection string.
@@ -160,10 +175,13 @@ impl Connector {
             for &mode in self.modes(host) {
                 match self.open_host(host, mode, statement_timeout, limit).await {
                     Ok(link) => return Ok(link),
-                    Err(error) => last = error,
-                }
-                if !last.wants_other_tls {
-                    break;
+                    Err(error) => {
+                        let go_on = error.wants_other_tls;
+                        last.follow(error);
+                        if !go_on {
+                            break;
+                        }
+                    }
                 }
             }
             if Instant::now() >= deadline {
@@ -192,7 +210,7 @@ impl Connector {
         statement_timeout: Option<Duration>,
         limit: Instant,
     ) -> Result<Link, LinkError> {
-        let config = self.config(host, mode, statement_timeout)?;
+        let config = self.config(host, mode, statement_timeout);
         if host.is_socket() {
             let path = format!("{}/.s.PGSQL.{}", host.name, host.port);
             let stream = timeout_at(limit, UnixStream::connect(path)).await;
@@ -205,13 +223,13 @@ impl Connector {
             let stream = stream.map_err(|_| LinkError::timed_out(Step::Connect))?;
             match stream.and_then(|s| self.tune(&s).map(|()| s)) {
                 Ok(stream) => return self.handshake(stream, host, &config, limit).await,
-                Err(error) => last = LinkError::io(&error),
+                Err(error) => last.follow(LinkError::io(&error)),
             }
         }
         Err(last)
     }
 
-    fn config(&self, host: &Host, mode: WireSslMode, timeout: Option<Duration>) -> Result<Config, LinkError> {
+    fn config(&self, host: &Host, mode: WireSslMode, timeout: Option<Duration>) -> Config {
         let info = &self.conninfo;
         let mut options = info.get("options").map(|o| format!("{o} ")).unwrap_or_default();
         // Only the built-in functions are meant, whatever else the database holds.
@@ -228,12 +246,10 @@ impl Connector {
             Some("require") => ChannelBinding::Require,
             _ => ChannelBinding::Prefer,
         });
-        match info.password_for(host) {
-            Ok(Some(password)) => config.password(password),
-            Ok(None) => &mut config,
-            Err(e) => return Err(LinkError::new(ProbeOutcome::AuthenticationFailed, e.to_string())),
-        };
-        Ok(config)
+        if let Some(password) = self.passwords.for_host(info, host) {
+            config.password(password);
+        }
+        config
     }
 
     /// Lets the kernel notice a peer that vanished, also when nothing is being asked.
@@ -299,7 +315,10 @@ async fn resolve(host: &Host, limit: Instant) -> Result<Vec<SocketAddr>, LinkErr
     }
     match timeout_at(limit, tokio::net::lookup_host((host.name.as_str(), host.port))).await {
         Err(_) => Err(LinkError::timed_out(Step::Resolve)),
-        Ok(Err(e)) => Err(LinkError::new(ProbeOutcome::Unreachable, format!("resolving {}: {e}", host.name))),
+        Ok(Err(e)) => {
+            let outcome = if is_short(&e) { ProbeOutcome::NotAsked } else { ProbeOutcome::Unreachable };
+            Err(LinkError::new(outcome, format!("resolving {}: {e}", host.name)))
+        }
         Ok(Ok(addresses)) => Ok(addresses.collect()),
     }
 }
@@ -375,6 +394,52 @@ impl Link {
                 reason.by_server = false;
                 Err(reason)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conninfo::Environment;
+    use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::os::fd::AsRawFd;
+
+    /// D4: without a descriptor to spare nobody was asked, and that must not read as one who is not there.
+    #[test]
+    fn too_many_open_files_say_nothing_of_the_other() {
+        const CHILD: &str = "PGFO_TEST_SHORT_OF_FILES";
+        if std::env::var_os(CHILD).is_some() {
+            return short_of_files();
+        }
+        let name = "postgres::link::tests::too_many_open_files_say_nothing_of_the_other";
+        let short = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--test-threads", "1"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(short.status.success(), "{}", String::from_utf8_lossy(&short.stdout));
+        assert!(String::from_utf8_lossy(&short.stdout).contains("1 passed"));
+    }
+
+    fn short_of_files() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ask = |conninfo: &str| {
+            let info = ConnInfo::parse(conninfo, &Environment::of("u", None, &[])).unwrap();
+            let connector = Connector::new(info).unwrap();
+            let within = Instant::now() + Duration::from_secs(10);
+            runtime.block_on(connector.open(None, within)).unwrap_err().outcome
+        };
+        // Nobody listens there.
+        let (tcp, socket) = ("host=127.0.0.1 port=1 sslmode=disable", "host=/nowhere sslmode=disable");
+        assert_eq!((ask(tcp), ask(socket)), (ProbeOutcome::Refused, ProbeOutcome::Refused));
+        let free = std::fs::File::open("/").unwrap();
+        let none = u64::try_from(free.as_raw_fd()).unwrap();
+        drop(free);
+        let limits = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(none), ..limits }).unwrap();
+        for one in [tcp, socket, "host=127.0.0.1,127.0.0.2 port=1 sslmode=disable"] {
+            assert_eq!(ask(one), ProbeOutcome::NotAsked, "{one}");
         }
     }
 }

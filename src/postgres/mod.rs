@@ -10,6 +10,7 @@ mod follow;
 mod freeze;
 mod link;
 mod outcome;
+mod passwords;
 mod pg_ctl;
 mod probe;
 mod process;
@@ -25,7 +26,7 @@ pub use answer::{
 };
 pub use command::{CommandEnd, CommandReport, OUTPUT_TAIL_BYTES, run_command};
 pub use conninfo::{ConnInfo, ConnInfoError, Environment, Host, SslMode};
-pub use death_watch::DeathWatch;
+pub use death_watch::{DeathWatch, Receiver};
 pub use expand::{ExpandError, expand, shell_quote};
 pub use follow::{DivergenceHint, FollowTarget, Followed};
 pub use freeze::{FreezeProof, Frozen};

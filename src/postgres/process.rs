@@ -2,6 +2,7 @@
 //! never take a recycled process number for PostgreSQL's, nor "could not look" for "nothing there" (D3).
 
 use crate::os::{cwd_inode, is_gone, is_short, names_postgres};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -163,6 +164,18 @@ pub(super) fn open_member(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedF
     }
 }
 
+/// Returns a descriptor of the WAL receiver `pid` of the PostgreSQL in `data_dir`; `None` if it is gone, or has left its
+/// number to another process.
+pub(super) fn open_receiver(data_dir: &Path, pid: i32) -> io::Result<Option<OwnedFd>> {
+    let Some(pidfd) = open_member(data_dir, pid)? else { return Ok(None) };
+    // A backend works there as well; PostgreSQL gives each process its title, whatever `update_process_title` says.
+    match fs::read(proc_path(pid, "cmdline")) {
+        Ok(title) => Ok(String::from_utf8_lossy(&title).contains("walreceiver").then_some(pidfd)),
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Whether a process belongs to another user than the data directory: PostgreSQL refuses to start in one that is not its
 /// own.
 fn is_of_another(pid: i32, data_dir: &Path) -> io::Result<bool> {
@@ -276,6 +289,15 @@ impl Postmaster {
             Err(e) if e == rustix::io::Errno::SRCH => Ok(()),
             other => other.map_err(io::Error::from),
         }
+    }
+
+    /// Returns whether it is dead, though its parent may not have asked yet.
+    ///
+    /// # Errors
+    /// When the kernel can't tell.
+    pub fn has_died(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
     }
 
     pub(super) fn into_pidfd(self) -> OwnedFd {

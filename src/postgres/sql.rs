@@ -53,9 +53,7 @@ pub(super) fn startup_wait(row: &Row) -> Result<StartupWait, tokio_postgres::Err
 }
 
 pub(super) fn receiver(row: &Row) -> Result<Option<WalReceiver>, tokio_postgres::Error> {
-    if row.try_get::<_, Option<i32>>("receiver_pid")?.is_none() {
-        return Ok(None);
-    }
+    let Some(pid) = row.try_get::<_, Option<i32>>("receiver_pid")? else { return Ok(None) };
     let port = row.try_get::<_, Option<i32>>("sender_port")?;
     Ok(Some(WalReceiver {
         status: match row.try_get::<_, Option<&str>>("receiver_status")? {
@@ -67,6 +65,7 @@ pub(super) fn receiver(row: &Row) -> Result<Option<WalReceiver>, tokio_postgres:
         sender_host: row.try_get("sender_host")?,
         sender_port: port.and_then(|p| u16::try_from(p).ok()),
         sender_lsn: lsn(row, "sender_lsn")?,
+        pid,
     }))
 }
 

@@ -29,6 +29,26 @@ pub(crate) fn cluster_with_daemons() -> Builder {
     cluster().pgfo(env!("CARGO_BIN_EXE_pgfo"))
 }
 
+/// Returns whether network namespaces can be made here.
+///
+/// Needs root and the right to make them, and fails without: `PGFO_WITHOUT_NETWORKS=1` leaves these tests out where
+/// nobody can have them.
+pub(crate) fn networks_possible() -> bool {
+    let probe = format!("pgfo-probe-{}", std::process::id());
+    let ip = |verb: &str| std::process::Command::new("ip").args(["netns", verb, &probe]).output();
+    let possible = ip("add").is_ok_and(|made| made.status.success());
+    if !possible {
+        let allowed = std::env::var_os("PGFO_WITHOUT_NETWORKS").is_some();
+        assert!(
+            allowed,
+            "network namespaces can't be made here: run as root with iproute2, or set PGFO_WITHOUT_NETWORKS=1"
+        );
+        return false;
+    }
+    assert!(ip("del").unwrap().status.success());
+    true
+}
+
 /// Returns a deadline `seconds` from now.
 pub(crate) fn within(seconds: u64) -> Deadline {
     Deadline::secs(seconds)

@@ -1,5 +1,6 @@
 //! What the daemon answers over its control socket, and how it tells records to people.
 
+use super::certificate::{self, Peers};
 use super::status;
 use crate::actors::{GetLedger, GetLog, Observer, Sequencer, Teller};
 use crate::config::{Config, closest};
@@ -38,13 +39,15 @@ pub(super) async fn answer(
     sequencer: Addr<Sequencer>,
     daemon: Observer,
     config: Config,
+    peers: Peers,
 ) {
     while let Some(Incoming { request, reply, .. }) = asked.recv().await {
         let sequencer = sequencer.clone();
         match request {
             Request::Version => end(reply, Ok(json!({ "version": env!("CARGO_PKG_VERSION") }))),
             Request::Status => {
-                end(reply, ledger(&sequencer).await.map(|l| status::status(&l, &config)));
+                let beside = certificate::complaint(&peers);
+                end(reply, ledger(&sequencer).await.map(|l| status::status(&l, &config, beside)));
             }
             Request::MayStart => end(reply, ledger(&sequencer).await.map(|l| may_start(&l))),
             Request::Adopt { name, vouched } => {

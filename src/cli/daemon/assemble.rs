@@ -1,11 +1,11 @@
 //! Puts a member together: log, roles, hands, supervision; and takes it apart again in order.
 
 use super::disk::watch_the_disk;
-use super::{answers, settings};
+use super::{answers, certificate, settings};
 use crate::actors::{
     Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
-    PostgresOperator, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat, listen_to_peers,
-    watch_postmaster,
+    PostgresOperator, ReceiverWatch, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
+    listen_to_peers, watch_postmaster,
 };
 use crate::cli::exit::Exit;
 use crate::cli::logging::LogGuard;
@@ -84,10 +84,12 @@ pub(super) async fn serve(
     let (lost_guard, guard_lost) = mpsc::channel(1);
     let (peers, peer_events) = PeerLink::start::<Envelope>(link_config(&config, &process)?)
         .context("listening for the other members")?;
+    let links = peers.clone();
     let targets = settings::targets(&config)?;
     let operator_config = settings::operator(&config)?;
     let (clock, clock_hand) = Clock::new();
     let winner = ledger.announced().copied();
+    let data_dir = config.postgres.as_ref().map(|p| p.data_directory.clone());
     let mut parts = None;
     let sequencer = {
         let (logger, parts) = (logger.clone(), &mut parts);
@@ -104,7 +106,15 @@ pub(super) async fn serve(
             },
             move |address| {
                 let observer = |actor| Observer::new(actor, address.clone().recipient());
-                let prober = HeartbeatProber::start(targets, winner, observer(Actor::HeartbeatProber));
+                let receivers = data_dir
+                    .map(|dir| ReceiverWatch::new(dir, observer(Actor::PostgresOperator), logger.clone()));
+                let prober = HeartbeatProber::start(
+                    targets,
+                    winner,
+                    observer(Actor::HeartbeatProber),
+                    receivers,
+                    logger.clone(),
+                );
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
                     PostgresOperator::start(
@@ -153,7 +163,8 @@ pub(super) async fn serve(
     let (_control, asked) = ControlServer::start(&control_path)
         .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
     link_to_control(&config.log.directory, &control_path, &logger);
-    actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone()));
+    actix::spawn(answers::answer(asked, sequencer.clone(), daemon.clone(), config.clone(), links.clone()));
+    actix::spawn(certificate::watch(links.clone(), logger.clone()));
     actix::spawn(
         Guardian {
             sequencer: sequencer.clone(),
@@ -167,8 +178,18 @@ pub(super) async fn serve(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(logger, "running"; "version" => env!("CARGO_PKG_VERSION"), "control" => %control_path.display());
 
-    let running =
-        Running { path, config, keeper, sequencer, prober, operator, interval: interval_in, text, daemon };
+    let running = Running {
+        path,
+        config,
+        keeper,
+        sequencer,
+        prober,
+        operator,
+        interval: interval_in,
+        text,
+        daemon,
+        links,
+    };
     let exit = running.until_told_to_end(&mut orders, &logger).await?;
     // Asking for the log releases what is held back from it; a sequencer that is gone holds nothing.
     let _released = running.sequencer.send(GetLog).await;
@@ -193,6 +214,7 @@ struct Running {
     interval: watch::Sender<crate::core::Nanos>,
     text: LogGuard,
     daemon: Observer,
+    links: certificate::Peers,
 }
 
 impl Running {
@@ -211,6 +233,7 @@ impl Running {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => {
+                    certificate::reload(&self.links, logger);
                     if let Some(new) = self.reload(&config, logger).await {
                         config = new;
                     }

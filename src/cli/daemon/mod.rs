@@ -2,6 +2,7 @@
 
 mod answers;
 mod assemble;
+mod certificate;
 mod disk;
 mod settings;
 mod status;

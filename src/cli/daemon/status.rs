@@ -5,11 +5,12 @@ use crate::core::{Ledger, MemberId};
 use crate::events::{Fencing, PostgresState, Verdict};
 use serde_json::{Value, json};
 
-/// Returns the status; its shape only grows.
-pub(super) fn status(ledger: &Ledger, config: &Config) -> Value {
+/// Returns the status, with what is wrong beside what the ledger knows; its shape only grows.
+pub(super) fn status(ledger: &Ledger, config: &Config, beside: Option<String>) -> Value {
     let members: Vec<Value> = ledger.settings.ids().map(|m| member(ledger, m)).collect();
     let primary = ledger.primary().filter(|p| is_primary(ledger, *p));
-    let complaints = complaints(ledger, primary, &members);
+    let mut complaints = complaints(ledger, primary, &members);
+    complaints.extend(beside);
     let health = if primary.is_none() {
         "no primary"
     } else if complaints.is_empty() {
