@@ -3,6 +3,7 @@
 
 use super::operations::Tools;
 use super::peers::Envelope;
+use super::postmaster::Held;
 use super::role_shell::Ping;
 use super::saved_upstream;
 use super::sequencer::Observer;
@@ -77,6 +78,16 @@ pub struct GuardReached(pub GuardClient, pub GuardEvents);
 #[rtype(result = "()")]
 pub struct Reconfigure(pub OperatorConfig);
 
+/// What the operator shares with the rest of its process.
+pub struct Shared {
+    /// This process's log.
+    pub process: crate::core::Incarnation,
+    /// Told whenever a guard is needed and none is connected.
+    pub lost_guard: tokio::sync::mpsc::Sender<()>,
+    /// The postmaster that is watched.
+    pub postmaster: Held,
+}
+
 /// The actor.
 pub struct PostgresOperator {
     tools: Tools,
@@ -91,20 +102,22 @@ pub struct PostgresOperator {
     /// The term of the promotion under way, if that is what is.
     promoting: Option<Term>,
     lost_guard: tokio::sync::mpsc::Sender<()>,
+    /// What of PostgreSQL is known to live.
+    postmaster: Held,
 }
 
 impl PostgresOperator {
-    /// Starts the operator. `lost_guard` is told whenever a guard is needed and none is connected.
+    /// Starts the operator.
     #[must_use]
     pub fn start(
         config: OperatorConfig,
         winner: Option<Announcement>,
-        process: crate::core::Incarnation,
+        shared: Shared,
         observer: Observer,
         peers: PeerHandle<Envelope>,
         logger: Logger,
-        lost_guard: tokio::sync::mpsc::Sender<()>,
     ) -> Addr<Self> {
+        let Shared { process, lost_guard, postmaster } = shared;
         Self::create(move |_| {
             let session = Session::new(config.local.clone(), &config.data_dir);
             // What a freeze before this process untied.
@@ -130,6 +143,7 @@ impl PostgresOperator {
                 armed: Rc::default(),
                 promoting: None,
                 lost_guard,
+                postmaster,
             }
         })
     }
@@ -227,12 +241,13 @@ impl PostgresOperator {
         let observer = self.tools.observer.clone();
         let lost = self.lost_guard.clone();
         let dir = self.tools.config.data_dir.clone();
+        let held = self.postmaster.clone();
         actix::spawn(async move {
             let request = Request::Fence { why: format!("{why:?}") };
             let outcome = match ask(guard, request, FENCE_ANSWER_MAX, &lost).await {
-                Ok(Reply::Fenced(outcome)) => outcome_of(&outcome),
+                Ok(Reply::Fenced(outcome)) => outcome_of(&outcome, &held),
                 // Meanwhile the daemon fences by itself.
-                other => fence_without_guard(dir, begun, format!("{other:?}")).await,
+                other => fence_without_guard(dir, &held, begun, format!("{other:?}")).await,
             };
             observer.tell(Observation::FenceCompleted(outcome)).await;
         });
@@ -258,24 +273,28 @@ async fn ask(
     answer.map_err(|e| e.to_string())
 }
 
-fn outcome_of(o: &crate::guard::protocol::FenceOutcome) -> FenceOutcome {
+/// What a fence came to; not what is refuted by the postmaster that is held (L7).
+fn outcome_of(o: &crate::guard::protocol::FenceOutcome, held: &Held) -> FenceOutcome {
     let left = (o.left > 0).then(|| format!("{}, {} uninterruptible", o.describe_left(), o.uninterruptible));
+    let survivor = held.survivor_of(o.started);
+    let lives = survivor.map(|pid| format!("postmaster {pid} lives on, wherever its data directory is"));
     FenceOutcome {
         sealed: o.sealed,
-        nothing_left: o.left == 0,
+        nothing_left: o.left == 0 && lives.is_none(),
         killed: o.killed,
         took: o.took,
-        trouble: o.seal_error.clone().or(left),
+        trouble: o.seal_error.clone().or(lives).or(left),
     }
 }
 
 /// The same fence, made by the daemon: nobody else is there to make it.
-async fn fence_without_guard(dir: PathBuf, begun: BootNanos, why: String) -> FenceOutcome {
+async fn fence_without_guard(dir: PathBuf, held: &Held, begun: BootNanos, why: String) -> FenceOutcome {
+    let postmaster = held.living();
     let fenced = tokio::task::spawn_blocking(move || {
-        DataDir::resolve(&dir).map(|dir| crate::guard::fence::fence_directly(&dir))
+        DataDir::resolve(&dir).map(|dir| crate::guard::fence::fence_directly(&dir, postmaster.as_ref()))
     });
     match fenced.await {
-        Ok(Ok(outcome)) => outcome_of(&outcome),
+        Ok(Ok(outcome)) => outcome_of(&outcome, held),
         Ok(Err(e)) => unknown_fence(begun, format!("{why}; {e}")),
         Err(e) => unknown_fence(begun, format!("{why}; {e}")),
     }
@@ -324,6 +343,7 @@ impl Handler<GuardReached> for PostgresOperator {
         let observer = self.tools.observer.clone();
         let logger = self.tools.logger.clone();
         let lost = self.lost_guard.clone();
+        let held = self.postmaster.clone();
         actix::spawn(async move {
             let hello = client.request(Request::Hello { incarnation }, GUARD_ANSWER_MAX).await;
             let status = client.request(Request::Status, GUARD_ANSWER_MAX).await;
@@ -351,7 +371,7 @@ impl Handler<GuardReached> for PostgresOperator {
                 }
                 match event {
                     GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
-                        observer.tell(Observation::FenceCompleted(outcome_of(&outcome))).await;
+                        observer.tell(Observation::FenceCompleted(outcome_of(&outcome, &held))).await;
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
                         warn!(logger, "the guard fences: {}", why; "why" => ?why);

@@ -25,7 +25,8 @@ pub enum Exit {
     Unknown = 6,
     /// The daemon, a peer or PostgreSQL did not answer; nothing was changed.
     Unreachable = 7,
-    /// A bug: an assertion failed or a role was lost. Starting again is right.
+    /// An assertion failed, a role was lost, or what a daemon or guard needs was not there, such as its port. Starting
+    /// again is right.
     Internal = 70,
     /// Ended by a second signal, without waiting for an orderly end.
     Forced = 130,

@@ -7,7 +7,7 @@ use crate::config::{Config, FencingMode};
 use crate::control::Request;
 use crate::core::Nanos;
 use crate::guard::protocol::{GuardState, Reply, Status};
-use crate::guard::{self, ServeOptions, seal};
+use crate::guard::{self, GuardError, ServeOptions, seal};
 use crate::os::boot_now;
 use anyhow::Context as _;
 use std::path::Path;
@@ -42,15 +42,23 @@ pub fn run(args: &GuardArgs) -> anyhow::Result<Exit> {
         );
     };
     if args.serve {
-        guard::serve(ServeOptions {
+        let served = guard::serve(ServeOptions {
             run_dir: config.node.run_directory.clone(),
             data_dir: postgres.data_directory.clone(),
             fence_reserve: config.fencing.reserve,
             detach: args.detach,
             announce: args.detach,
             log: guard::log::stderr(),
-        })?;
-        return Ok(Exit::Ok);
+        });
+        return match served {
+            Ok(()) => Ok(Exit::Ok),
+            Err(why @ GuardError::NotOwner { .. }) => Err(why.into()),
+            // Another may have to end first, or the run directory to appear: the next start may serve.
+            Err(why) => {
+                anstream::eprintln!("pgfo: {why}");
+                Ok(Exit::Internal)
+            }
+        };
     }
     decide(&config, args.dry_run)?;
     Ok(Exit::Ok)

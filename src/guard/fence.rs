@@ -33,12 +33,14 @@ pub const SEAL_WAIT_MAX: Nanos = Nanos::from_millis(500);
 /// writable, so an ordinary flush is worth waiting for.
 pub const SEAL_WAIT_MIN: Nanos = Nanos::from_millis(50);
 
-/// Fences a data directory from the calling thread, without a deadline: one pass. A hung disk hangs
-/// this; the guard process has a thread for the disk instead.
+/// Fences a data directory from the calling thread, without a deadline: one pass. A postmaster that is held ends wherever it
+/// works. A hung disk hangs this; the guard process has a thread for the disk instead.
 #[must_use]
-pub fn fence_directly(dir: &DataDir) -> FenceOutcome {
+pub fn fence_directly(dir: &DataDir, postmaster: Option<&Watched>) -> FenceOutcome {
     let by = boot_now().plus_nanos(PASS_MAX.0);
-    fence(dir, Some(by), Head::Unknown, &mut |_| match seal::seal(dir.path()) {
+    fence(dir, Some(by), postmaster.map_or(Head::Unknown, Head::Watched), &mut |_| match seal::seal(
+        dir.path(),
+    ) {
         Ok(sealed) => SealResult::Sealed(sealed),
         Err(e) => SealResult::Failed(e),
     })
@@ -242,7 +244,7 @@ mod tests {
             .unwrap();
         let mut ready = [0; 6];
         std::io::Read::read_exact(deaf.stdout.as_mut().unwrap(), &mut ready).unwrap();
-        let outcome = fence_directly(&DataDir::resolve(dir.path()).unwrap());
+        let outcome = fence_directly(&DataDir::resolve(dir.path()).unwrap(), None);
         assert!(outcome.is_complete(), "{outcome:?}");
         assert_eq!(outcome.killed, 1);
         assert!(outcome.scans > EMPTY_SCANS_MIN);
@@ -313,7 +315,7 @@ mod tests {
         dir.look_anew(std::fs::canonicalize(&link).ok(), procs::inode_of(&link));
         dir.forget_deserted();
         assert!(dir.was_replaced(), "somebody still works where it was");
-        let outcome = fence_directly(&dir);
+        let outcome = fence_directly(&dir, None);
         assert!(outcome.is_complete(), "{outcome:?}");
         assert!(seal::is_sealed(&after).unwrap() && !seal::is_sealed(&before).unwrap());
         assert_eq!((postmaster.wait().unwrap().code(), orphan.wait().unwrap().code()), (None, None));

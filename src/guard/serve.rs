@@ -192,7 +192,7 @@ fn catch_signals() -> Result<UnixStream, GuardError> {
 fn rehearse(run_dir: &Path, log: &mut Log) {
     let stage = run_dir.join("guard.rehearsal");
     let rehearsed = std::fs::create_dir_all(&stage).and_then(|()| DataDir::resolve(&stage)).map(|dir| {
-        let outcome = fence::fence_directly(&dir);
+        let outcome = fence::fence_directly(&dir, None);
         if !outcome.is_complete() {
             log(&format!("the rehearsal of a fence in {} failed: {outcome:?}", stage.display()));
         }

@@ -55,7 +55,7 @@ pub async fn spawn<S: AsRef<OsStr>>(
 }
 
 /// Connects to the guard that serves the run directory already, as after a restart of the daemon, or
-/// else starts one.
+/// else starts one; returns whether it did.
 ///
 /// # Errors
 /// As [`spawn`].
@@ -64,9 +64,9 @@ pub async fn connect_or_spawn<S: AsRef<OsStr>>(
     args: impl IntoIterator<Item = S>,
     run_dir: &Path,
     within: Duration,
-) -> Result<(GuardClient, GuardEvents), GuardError> {
+) -> Result<((GuardClient, GuardEvents), bool), GuardError> {
     match GuardClient::connect(run_dir).await {
-        Ok(connected) => Ok(connected),
-        Err(_) => spawn(exe, args, run_dir, within).await,
+        Ok(connected) => Ok((connected, false)),
+        Err(_) => Ok((spawn(exe, args, run_dir, within).await?, true)),
     }
 }

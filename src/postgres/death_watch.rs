@@ -62,6 +62,14 @@ impl DeathWatch {
         self.pid
     }
 
+    /// Returns another descriptor of the same process.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.pidfd.get_ref().try_clone()
+    }
+
     /// Waits until the process is dead. A postmaster's backends may live on: see [`super::confirm_gone`].
     ///
     /// # Errors

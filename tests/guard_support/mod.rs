@@ -258,7 +258,7 @@ impl Drop for Bed {
         }
         if let Ok(dir) = DataDir::resolve(&self.data_dir()) {
             // Ends a server that is left; the bed goes in any case.
-            let _ = pgfo::guard::fence::fence_directly(&dir);
+            let _ = pgfo::guard::fence::fence_directly(&dir, None);
         }
     }
 }
@@ -274,7 +274,7 @@ impl Daemon {
     pub async fn start(bed: &Bed, incarnation: u64) -> (Self, GuardEvents) {
         let run_dir = bed.run_dir();
         let started = connect_or_spawn(&Bed::exe(), bed.guard_args(&run_dir), &run_dir, PATIENCE).await;
-        let (client, events) = started.unwrap();
+        let ((client, events), _) = started.unwrap();
         (Self::over(client, incarnation).await, events)
     }
 

@@ -1,22 +1,22 @@
 //! Puts a member together: log, roles, hands, supervision; and takes it apart again in order.
 
 use super::disk::watch_the_disk;
+use super::guarding::keep_guard;
 use super::{answers, certificate, settings};
 use crate::actors::{
-    Clock, DaemonOrder, Envelope, GetLog, GuardReached, Guardian, Hands, HeartbeatProber, Observe, Observer,
-    PostgresOperator, ReceiverWatch, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, beat,
-    listen_to_peers, watch_postmaster,
+    Clock, DaemonOrder, Envelope, GetLog, Guardian, Hands, HeartbeatProber, Held, Observe, Observer,
+    PostgresOperator, ReceiverWatch, Reconfigure, Retime, RoleShell, Sequencer, SequencerConfig, Shared,
+    beat, listen_to_peers, watch_postmaster,
 };
 use crate::cli::exit::Exit;
 use crate::cli::logging::LogGuard;
-use crate::config::{Config, FencingMode, reload_changes};
+use crate::config::{Config, reload_changes};
 use crate::control::ControlServer;
 use crate::core::{CORE_REVISION, Incarnation};
 use crate::events::{
     Actor, Condition, HEAD_NAME, LogFound, LogOptions, Observation, OperatorRequest, ProcessIdentity,
     ProcessStart,
 };
-use crate::guard;
 use crate::keep::{INCIDENTS_DIR, Keeper, KeeperConfig, open_log};
 use crate::os;
 use crate::peer::{Hello, LinkConfig, LinkTiming, PeerLink, PeerMember, ProcessNonce, Security, TlsPaths};
@@ -33,10 +33,6 @@ use tokio::sync::{mpsc, watch};
 
 /// Orders to the daemon that may wait: there are two kinds.
 const ORDERS_MAX: usize = 8;
-/// How long a guard may take to start.
-const GUARD_START_MAX: Duration = Duration::from_secs(5);
-/// Pause before a guard is looked for again.
-const GUARD_RETRY: Duration = Duration::from_millis(500);
 /// Told to end again within this time, the daemon ends whether or not a quorum agreed to pause.
 const TOLD_AGAIN_MAX: Duration = Duration::from_secs(120);
 
@@ -90,6 +86,8 @@ pub(super) async fn serve(
     let (clock, clock_hand) = Clock::new();
     let winner = ledger.announced().copied();
     let data_dir = config.postgres.as_ref().map(|p| p.data_directory.clone());
+    let held = Held::default();
+    let shared = Shared { process: process.incarnation, lost_guard, postmaster: held.clone() };
     let mut parts = None;
     let sequencer = {
         let (logger, parts) = (logger.clone(), &mut parts);
@@ -117,15 +115,7 @@ pub(super) async fn serve(
                 );
                 let operator = operator_config.map(|c| {
                     let seen = observer(Actor::PostgresOperator);
-                    PostgresOperator::start(
-                        c,
-                        winner,
-                        process.incarnation,
-                        seen,
-                        peers.clone(),
-                        logger.clone(),
-                        lost_guard,
-                    )
+                    PostgresOperator::start(c, winner, shared, seen, peers.clone(), logger.clone())
                 });
                 *parts = Some((prober.clone(), operator.clone()));
                 Hands { peers, prober, operator, daemon: orders_in, logger }
@@ -145,10 +135,11 @@ pub(super) async fn serve(
         })))
         .await;
 
+    make_run_directory(&config.node.run_directory)?;
     if let (Some(operator), Some(postgres)) = (&operator, &config.postgres) {
         keep_guard(&config, &path, operator.clone(), guard_lost, logger.clone()).await?;
         let seen = Observer::new(Actor::PostgresOperator, sequencer.clone().recipient());
-        actix::spawn(watch_postmaster(postgres.data_directory.clone(), seen, logger.clone()));
+        actix::spawn(watch_postmaster(postgres.data_directory.clone(), seen, held, logger.clone()));
     }
     let (interval_in, interval) = watch::channel(config.heartbeat.interval);
     let ticking = Observer::new(Actor::Clock, sequencer.clone().recipient());
@@ -159,7 +150,6 @@ pub(super) async fn serve(
     actix::spawn(listen_to_peers(peer_events, heard, logger.clone(), names));
     actix::spawn(watch_the_disk(log.clone(), opened.conditions, daemon.clone(), logger.clone()));
     let control_path = config.node.run_directory.join(crate::cli::CONTROL_SOCKET);
-    make_run_directory(&config.node.run_directory)?;
     let (_control, asked) = ControlServer::start(&control_path)
         .with_context(|| format!("listening on the control socket {}", control_path.display()))?;
     link_to_control(&config.log.directory, &control_path, &logger);
@@ -399,49 +389,4 @@ fn link_config(config: &Config, process: &ProcessIdentity) -> anyhow::Result<Lin
         security,
         timing: LinkTiming { idle_timeout: idle, ..LinkTiming::default() },
     })
-}
-
-/// Reaches the guard, starting it if need be, and again whenever it is lost (L6).
-async fn keep_guard(
-    config: &Config,
-    path: &Path,
-    operator: Addr<PostgresOperator>,
-    mut lost: mpsc::Receiver<()>,
-    logger: Logger,
-) -> anyhow::Result<()> {
-    let Some(postgres) = config.postgres.clone() else { return Ok(()) };
-    let reserve = config.fencing.reserve;
-    match config.fencing.mode {
-        FencingMode::Off => Ok(()),
-        FencingMode::Daemon => {
-            warn!(logger, "fencing.mode = \"daemon\": a dead daemon leaves PostgreSQL unguarded");
-            let (client, events) =
-                guard::inline::start(&postgres.data_directory, reserve, guard::log::stderr())?;
-            operator.send(GuardReached(client, events)).await.context("the operator did not start")
-        }
-        FencingMode::Guard => {
-            let exe = std::env::current_exe().context("this program's own path")?;
-            let args: Vec<std::ffi::OsString> =
-                vec!["guard".into(), "--config".into(), path.into(), "--serve".into(), "--detach".into()];
-            let run_dir = config.node.run_directory.clone();
-            make_run_directory(&run_dir)?;
-            let (client, events) = guard::connect_or_spawn(&exe, &args, &run_dir, GUARD_START_MAX)
-                .await
-                .context("starting the guard")?;
-            operator.send(GuardReached(client, events)).await.context("the operator did not start")?;
-            actix::spawn(async move {
-                while lost.recv().await.is_some() {
-                    match guard::connect_or_spawn(&exe, &args, &run_dir, GUARD_START_MAX).await {
-                        Ok((client, events)) => {
-                            // The guardian notices when the operator is gone.
-                            let _ = operator.send(GuardReached(client, events)).await;
-                        }
-                        Err(why) => warn!(logger, "no guard can be reached or started"; "why" => %why),
-                    }
-                    tokio::time::sleep(GUARD_RETRY).await;
-                }
-            });
-            Ok(())
-        }
-    }
 }

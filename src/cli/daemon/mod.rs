@@ -4,6 +4,7 @@ mod answers;
 mod assemble;
 mod certificate;
 mod disk;
+mod guarding;
 mod settings;
 mod status;
 
@@ -11,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::logging;
 use crate::config::Config;
 use anyhow::Context as _;
-use slog::{o, warn};
+use slog::{crit, o, warn};
 use std::path::PathBuf;
 
 /// Arguments of `pgfo daemon`.
@@ -61,5 +62,10 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<Exit> {
     std::env::set_current_dir("/").context("changing to the root directory")?;
     let system = actix::System::new();
 
-    system.block_on(assemble::serve(config, path, logger, guard))
+    let failed = logger.clone();
+    system.block_on(assemble::serve(config, path, logger, guard)).or_else(|why| {
+        // The configuration was checked: what fails now, such as a port that is still taken, may pass.
+        crit!(failed, "the daemon ends: {:#}", why);
+        Ok(Exit::Internal)
+    })
 }
