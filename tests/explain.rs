@@ -444,8 +444,49 @@ fn an_incident_is_found_by_the_second_that_its_page_shows() {
         assert_eq!(exit, Exit::Ok, "{at}: {err}");
         assert!(page.starts_with("Incident 1 of cluster main"), "{page}");
     }
+    for (text, first, length) in [
+        ("2026-01-31T12:00:05.237Z", 237_000_000, 1_000_000),
+        ("2026-01-31T12:00:05.2Z", 200_000_000, 100_000_000),
+        ("2026-01-31T12:00:05Z", 0, 1_000_000_000),
+        ("2026-01-31T12:00:05.237000001Z", 237_000_001, 1),
+    ] {
+        let at = text.parse::<Moment>().unwrap();
+        assert_eq!((at.first.0 % 1_000_000_000, at.last.0 - at.first.0), (first, length - 1), "{text}");
+    }
     let wrong = "37".parse::<Moment>().unwrap_err();
     assert!(wrong.starts_with("\"37\" is no time like 2026-01-31T12:00:00Z"), "{wrong}");
+}
+
+#[test]
+fn an_incident_is_found_by_the_very_time_that_its_page_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    // The first sign lies within the millisecond that is printed, not at its beginning.
+    cluster.nodes.iter_mut().for_each(|node| node.wall_offset_nanos = 234_567);
+    cluster.begin();
+    for _ in 0..2 {
+        let answers = cluster.node(NODE1).postgres.take();
+        cluster.probe(NODE2, NODE1, ProbeKind::Heartbeat);
+        cluster.advance_millis(300);
+        cluster.node(NODE1).postgres = answers;
+        for _ in 0..20 {
+            cluster.heartbeat(NODE1);
+        }
+    }
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&ExplainArgs { all: true, ..page_args(&logs) });
+    let pages = json["incidents"].as_array().unwrap();
+    assert_eq!(pages.len(), 2, "{json:#}");
+    for page in pages {
+        let at: Option<Moment> = Some(page["began"].as_str().unwrap().parse().unwrap());
+        let (exit, one) = explain_json(&ExplainArgs { at, ..page_args(&logs) });
+        assert_eq!((exit, &one["incidents"][0]), (Exit::Ok, page));
+        let mut asked = args(&logs);
+        asked.what_if.changes = vec!["lease.duration=8s".to_owned()];
+        (asked.what_if.at, asked.what_if.runs) = (at, Some(2));
+        let (_, answer) = replay_json(&asked);
+        assert_eq!(answer["cases"][0]["number"], page["number"], "{answer:#}");
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Choice {
             return incidents.iter().rposition(won).or_else(|| incidents.iter().rposition(stood));
         }
         match self.at {
-            Some(Moment(at)) => incidents.iter().rposition(|i| i.began <= at.0),
+            Some(at) => incidents.iter().rposition(|i| i.began <= at.last.0),
             None => incidents.iter().rposition(|i| i.grave).or_else(|| incidents.len().checked_sub(1)),
         }
     }

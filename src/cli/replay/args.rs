@@ -43,7 +43,7 @@ pub enum Bound {
     /// A record number, of each log.
     Record(Seq),
     /// A wall-clock time.
-    Time(WallNanos),
+    Time(Moment),
 }
 
 impl FromStr for Bound {
@@ -54,28 +54,33 @@ impl FromStr for Bound {
             return Ok(Self::Record(Seq(number)));
         }
         let wrong = || format!("{text:?} is neither a record number nor a time like 2026-01-31T12:00:00Z");
-        moment(text).map(Self::Time).ok_or_else(wrong)
+        text.parse().map(Self::Time).map_err(|_| wrong())
     }
 }
 
-/// A time, as incidents are chosen by.
+/// A time as it was written: all of the second, the millisecond or whatever its last digit stands for, because pages cut
+/// the digits that they leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(
-    /// Its end: a time that names no fraction of a second means all of that second.
-    pub WallNanos,
-);
+pub struct Moment {
+    /// Its first nanosecond.
+    pub first: WallNanos,
+    /// Its last nanosecond.
+    pub last: WallNanos,
+}
 
 impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some(at) = moment(text) else {
+        let Some(first) = moment(text) else {
             return Err(format!(
                 "{text:?} is no time like 2026-01-31T12:00:00Z, or 20260131T120000Z as `pgfo incident list` writes it"
             ));
         };
-        let rest = if text.contains('.') { 0 } else { 999_999_999 };
-        Ok(Self(WallNanos(at.0.saturating_add(rest))))
+        let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).take(9).count();
+        let rest = (digits..9).fold(1_i64, |nanos, _| nanos * 10) - 1;
+        Ok(Self { first, last: WallNanos(first.0.saturating_add(rest)) })
     }
 }
 
@@ -107,7 +112,7 @@ impl Bound {
     pub fn is_reached_by(self, seq: Seq, wall: WallNanos) -> bool {
         match self {
             Self::Record(bound) => bound <= seq,
-            Self::Time(bound) => bound <= wall,
+            Self::Time(bound) => bound.first <= wall,
         }
     }
 
@@ -116,7 +121,7 @@ impl Bound {
     pub fn is_passed_by(self, seq: Seq, wall: WallNanos) -> bool {
         match self {
             Self::Record(bound) => bound < seq,
-            Self::Time(bound) => bound < wall,
+            Self::Time(bound) => bound.last < wall,
         }
     }
 }
@@ -129,7 +134,7 @@ impl ReplayArgs {
     pub(super) fn is_a_part(&self) -> Result<(), String> {
         let is_turned = match (self.from, self.to) {
             (Some(Bound::Record(from)), Some(Bound::Record(to))) => to < from,
-            (Some(Bound::Time(from)), Some(Bound::Time(to))) => to < from,
+            (Some(Bound::Time(from)), Some(Bound::Time(to))) => to.last < from.first,
             _ => false,
         };
         if is_turned {
