@@ -11,6 +11,7 @@ mod loss;
 mod outage;
 mod page;
 mod phases;
+mod stretches;
 mod text;
 
 pub use candidates::Candidate;
@@ -22,6 +23,7 @@ pub use loss::Loss;
 pub use outage::Outage;
 pub use page::{Kind, Line, Page, span};
 pub use phases::Phase;
+pub use stretches::Stretch;
 
 use crate::cli::exit::Exit;
 use crate::cli::replay::{Log, Moment, key, same_past, sets, worst};
@@ -116,8 +118,21 @@ struct LogReport<'a> {
     member: Option<&'a str>,
     records: u64,
     verdict: &'static str,
-    /// How far this member's clock was found to be ahead of the first log's, nanoseconds.
+    /// How far this member's clock was found to be ahead of that of most at the end, nanoseconds.
     clock_ahead_ns: i64,
+    /// Where it was set.
+    clock_set: Vec<ClockSet>,
+}
+
+#[derive(Serialize)]
+struct ClockSet {
+    record: u64,
+    /// Forward, nanoseconds; below 0: back.
+    by_ns: i64,
+}
+
+fn clock_set(stretch: &Stretch) -> Option<ClockSet> {
+    Some(ClockSet { record: stretch.from.0, by_ns: stretch.set_by_nanos? })
 }
 
 /// Runs `pgfo explain`, writing to standard output.
@@ -185,7 +200,8 @@ fn json(logs: &[Gathered], pages: &[Page], exit: Exit, out: &mut impl Write) -> 
             member: log.audit().member(),
             records: log.audit().records,
             verdict: log.audit().verdict().word(),
-            clock_ahead_ns: log.ahead_nanos,
+            clock_ahead_ns: log.ahead_nanos(),
+            clock_set: log.stretches.iter().filter_map(clock_set).collect(),
         })
         .collect();
     let report = Report { exit: exit.code(), logs, incidents: pages };

@@ -59,12 +59,12 @@ const fn tells(what: &What) -> bool {
 /// When the daemon beside it was last heard.
 fn daemon(logs: &[Gathered], incident: &Incident, settings: &Settings) -> String {
     let old = incident.about.0;
-    let ends = |log: &Gathered| Some(log.common(log.audit().last?.1));
-    let end = logs.iter().filter_map(ends).max().unwrap_or(incident.ended);
-    let own = logs.iter().filter(|log| log.audit().member() == Some(settings.name(old))).filter_map(ends);
+    let end = logs.iter().filter_map(Gathered::end).max().unwrap_or(incident.ended);
+    let own =
+        logs.iter().filter(|log| log.audit().member() == Some(settings.name(old))).filter_map(Gathered::end);
     let heard = logs.iter().filter_map(|log| {
         let told = log.told.iter().rev().find(|told| told.from == old)?;
-        Some(log.common(told.wall))
+        Some(log.common(told.seq, told.wall))
     });
     match own.chain(heard).max() {
         None => "its daemon was never heard in these logs".to_owned(),

@@ -2,6 +2,7 @@
 //! own words, and every look at a primary. It audits on the way, and must never change a log.
 
 use super::deeds::{Deed, deed};
+use super::stretches::{ClockWatch, Stretch, stretch_of};
 use crate::cli::replay::{Audit, AuditOptions, Log, Seen, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
@@ -50,6 +51,8 @@ pub struct Glance {
 /// A heartbeat that was heard, as short as it can be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
+    /// The record.
+    pub seq: Seq,
     /// When it came.
     pub wall: WallNanos,
     /// Who sent it.
@@ -69,8 +72,8 @@ pub struct Gathered {
     pub glances: Vec<Glance>,
     /// All heartbeats that were heard, in order.
     pub told: Vec<Told>,
-    /// How far this member's clock is ahead of the common time.
-    pub ahead_nanos: i64,
+    /// How its clock went, in order.
+    pub stretches: Vec<Stretch>,
 }
 
 impl Gathered {
@@ -88,7 +91,7 @@ impl Gathered {
             kept: gathering.kept,
             glances: gathering.glances,
             told: gathering.told,
-            ahead_nanos: 0,
+            stretches: gathering.clock.stretches,
         })
     }
 
@@ -110,22 +113,37 @@ impl Gathered {
         self.settings().map(|s| s.me)
     }
 
-    /// Returns a stamp of this log as common time.
+    /// Returns the stamps of a record of this log as common time.
     #[must_use]
-    pub const fn common(&self, wall: WallNanos) -> i64 {
-        wall.0 - self.ahead_nanos
+    pub fn common(&self, seq: Seq, wall: WallNanos) -> i64 {
+        let stretch = stretch_of(&self.stretches, seq).map(|at| &self.stretches[at]);
+        wall.0 - stretch.map_or(0, |stretch| stretch.ahead_nanos)
+    }
+
+    /// Returns how far this member's clock is ahead of the common time at the end of its log, nanoseconds.
+    #[must_use]
+    pub fn ahead_nanos(&self) -> i64 {
+        self.stretches.last().map_or(0, |stretch| stretch.ahead_nanos)
+    }
+
+    /// Returns the common time of its last record.
+    #[must_use]
+    pub fn end(&self) -> Option<i64> {
+        self.audit().last.map(|(seq, wall)| self.common(seq, wall))
     }
 
     /// Returns the last answer that this member had from `target` before a common instant.
     #[must_use]
     pub fn last_answer(&self, target: MemberId, before: i64) -> Option<&Glance> {
-        self.glances.iter().rev().find(|g| g.target == target && g.answered && self.common(g.wall) <= before)
+        let is_meant = |g: &&Glance| g.target == target && g.answered && self.common(g.seq, g.wall) <= before;
+        self.glances.iter().rev().find(is_meant)
     }
 }
 
 #[derive(Default)]
 struct Gathering {
     settings: Option<Settings>,
+    clock: ClockWatch,
     memory: StoryMemory,
     known: Option<(MemberId, Term)>,
     kept: Vec<Kept>,
@@ -138,6 +156,7 @@ impl Gathering {
         match seen {
             Seen::Beginning(states) => {
                 let ledger = &states.ledger;
+                self.clock.resume(states);
                 self.settings = Some(ledger.settings.clone());
                 self.known = ledger.announced().map(|a| (a.primary, a.term));
                 self.memory.resume(&ledger.settings, self.known);
@@ -147,6 +166,7 @@ impl Gathering {
     }
 
     fn see(&mut self, record: &Record) {
+        self.clock.see(record);
         match &record.event {
             Event::Observed(Observation::ProcessStarted(start)) => {
                 self.settings = Some(start.settings.clone())
@@ -176,7 +196,7 @@ impl Gathering {
             }) => {
                 let writes = h.postgres.filter(|p| p.in_recovery == Some(false));
                 let lsn = writes.and_then(|p| p.received.max(p.replayed));
-                self.told.push(Told { wall: record.wall, from: *from, lsn });
+                self.told.push(Told { seq: record.seq, wall: record.wall, from: *from, lsn });
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

@@ -158,7 +158,7 @@ pub fn incidents(logs: &[Gathered]) -> Vec<Incident> {
                 .iter()
                 .enumerate()
                 .filter(|(i, _)| counts(logs, &senders, log, *i))
-                .map(|(i, k)| Mark { at: gathered.common(k.record.wall), log, kept: i }),
+                .map(|(i, k)| Mark { at: gathered.common(k.record.seq, k.record.wall), log, kept: i }),
         );
     }
     // Stable: records of one log keep their order.

@@ -9,6 +9,7 @@ use super::incident::{Incident, Mark, kept};
 use super::loss::{Loss, loss};
 use super::outage::{Outage, outage, outage_words};
 use super::phases::{Phase, phases};
+use super::stretches::clock_words;
 use crate::cli::replay::text::time;
 use crate::core::{MemberId, Nanos};
 use crate::events::{Decision, Event, NoElection, Refusal, Settings};
@@ -93,6 +94,8 @@ pub struct Page {
     pub old_primary: Option<String>,
     /// Members whose logs are not at hand: of them only what they told is known.
     pub missing_logs: Vec<String>,
+    /// Whose clock was set meanwhile, or off, and by how much; all times here are corrected.
+    pub clocks: Vec<String>,
 }
 
 impl Page {
@@ -149,6 +152,7 @@ impl Page {
             old_primary: became(logs, incident, &settings),
             afterwards: view.lines(|mark, k| view.is_afterwards(mark, k)),
             missing_logs,
+            clocks: clock_words(logs, incident.began, incident.ended),
         }
     }
 }
@@ -327,7 +331,10 @@ impl View<'_> {
         let name = self.settings.name(seer);
         let log = self.logs.iter().find(|log| log.audit().member() == Some(name));
         let primary = self.incident.about.0;
-        let seen = log.and_then(|log| Some(before - log.common(log.last_answer(primary, before)?.wall)));
+        let seen = log.and_then(|log| {
+            let answer = log.last_answer(primary, before)?;
+            Some(before - log.common(answer.seq, answer.wall))
+        });
         seen.map_or(String::new(), |ago| {
             format!("; {name} had its last answer from {} {} before", self.settings.name(primary), span(ago))
         })

@@ -55,6 +55,9 @@ pub(super) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
         let missing = printable(&page.missing_logs.join(", "));
         writeln!(out, "{DIM}without the log of {missing}: only what others heard is known of it{DIM:#}")?;
     }
+    for clock in &page.clocks {
+        writeln!(out, "{WARNING}{}{WARNING:#}", printable(clock))?;
+    }
     lines("What was seen", &page.seen, out)?;
     lines("Who stood, who did not", &page.stood, out)?;
     words("Why nobody took over", &page.why_not, out)?;

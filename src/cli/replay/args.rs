@@ -1,6 +1,5 @@
 //! Owns the command line of `pgfo replay`.
 
-use super::Log;
 use clap::Args;
 use pgfo_replay::{Seq, WallNanos};
 use std::path::PathBuf;
@@ -148,22 +147,17 @@ impl ReplayArgs {
     ///
     /// # Errors
     /// Which records and times there are.
-    pub(super) fn holds_some(&self, logs: &[Log]) -> Result<(), String> {
-        let ends: Vec<_> = logs.iter().filter_map(|log| log.audit.first.zip(log.audit.last)).collect();
-        let may_hold = |((first, from), (last, to)): &((Seq, WallNanos), (Seq, WallNanos))| {
-            self.from.is_none_or(|bound| bound.is_reached_by(*last, *to))
-                && self.to.is_none_or(|bound| !bound.is_passed_by(*first, *from))
-        };
-        if ends.is_empty() || ends.iter().any(may_hold) {
+    pub(super) fn holds_some(&self, held: &[Held]) -> Result<(), String> {
+        if held.iter().all(|held| held.records.is_none()) || held.iter().any(|held| held.is_some_told) {
             return Ok(());
         }
-        let held: Vec<String> = ends
-            .iter()
-            .map(|((first, from), (last, to))| {
-                format!("{first} to {last}, {} to {}", super::text::time(*from), super::text::time(*to))
-            })
-            .collect();
-        Err(format!("no record lies between --from and --to; there are {}", held.join("; ")))
+        let there: Vec<String> = held.iter().filter_map(Held::words).collect();
+        let part = match (self.from, self.to) {
+            (Some(_), None) => "at --from or behind it",
+            (None, Some(_)) => "at --to or before it",
+            _ => "between --from and --to",
+        };
+        Err(format!("no record lies {part}; there are {}", there.join("; ")))
     }
 
     /// Returns whether a line with these stamps belongs to the part of the story to tell.
@@ -171,5 +165,28 @@ impl ReplayArgs {
     pub fn tells(&self, seq: Seq, wall: WallNanos) -> bool {
         self.from.is_none_or(|from| from.is_reached_by(seq, wall))
             && self.to.is_none_or(|to| !to.is_passed_by(seq, wall))
+    }
+}
+
+/// Which records a log holds. A clock may have been set: its times are not in the order of the records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    records: Option<(Seq, Seq)>,
+    times: Option<(WallNanos, WallNanos)>,
+    is_some_told: bool,
+}
+
+impl Held {
+    /// Takes one more record.
+    pub(super) fn see(&mut self, args: &ReplayArgs, seq: Seq, wall: WallNanos) {
+        self.records = Some((self.records.map_or(seq, |(first, _)| first), seq));
+        let (earliest, latest) = self.times.unwrap_or((wall, wall));
+        self.times = Some((earliest.min(wall), latest.max(wall)));
+        self.is_some_told |= args.tells(seq, wall);
+    }
+
+    fn words(&self) -> Option<String> {
+        let ((first, last), (earliest, latest)) = self.records.zip(self.times)?;
+        Some(format!("{first} to {last}, {} to {}", super::text::time(earliest), super::text::time(latest)))
     }
 }
