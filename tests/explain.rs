@@ -4,28 +4,12 @@
 mod replay_support;
 
 use pgfo::cli::exit::Exit;
-use pgfo::cli::explain::{ExplainArgs, run_to};
+use pgfo::cli::explain::ExplainArgs;
 use pgfo::cli::replay::{Moment, ReplayArgs};
 use pgfo::core::{BootNanos, CORE_REVISION};
 use pgfo::events::{Actor, Decision, Event, Observation, ProbeKind, Record};
 use replay_support::*;
 use std::path::{Path, PathBuf};
-
-fn page_args(logs: &[PathBuf]) -> ExplainArgs {
-    ExplainArgs { logs: logs.to_vec(), json: false, all: false, at: None, term: None, list: false }
-}
-
-fn explain(args: &ExplainArgs) -> (Exit, String, String) {
-    let mut out = anstream::StripStream::new(Vec::new());
-    let mut err = Vec::new();
-    let exit = run_to(args, &mut out, &mut err).unwrap();
-    (exit, String::from_utf8(out.into_inner()).unwrap(), String::from_utf8(err).unwrap())
-}
-
-fn explain_json(args: &ExplainArgs) -> (Exit, serde_json::Value) {
-    let (exit, out, _) = explain(&ExplainArgs { json: true, ..args.clone() });
-    (exit, serde_json::from_str(&out).unwrap())
-}
 
 /// Logs of a real failover.
 fn recorded() -> [PathBuf; 3] {

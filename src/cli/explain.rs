@@ -11,6 +11,7 @@ mod loss;
 mod outage;
 mod page;
 mod phases;
+mod signs;
 mod stretches;
 mod text;
 

@@ -61,6 +61,17 @@ pub struct Told {
     pub lsn: Option<Lsn>,
 }
 
+/// A connection that was made, as short as it can be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Met {
+    /// The record.
+    pub seq: Seq,
+    /// When.
+    pub wall: WallNanos,
+    /// With whom.
+    pub peer: MemberId,
+}
+
 /// One log, audited and read.
 #[derive(Debug)]
 pub struct Gathered {
@@ -72,6 +83,8 @@ pub struct Gathered {
     pub glances: Vec<Glance>,
     /// All heartbeats that were heard, in order.
     pub told: Vec<Told>,
+    /// All connections that were made, in order.
+    pub met: Vec<Met>,
     /// How its clock went, in order.
     pub stretches: Vec<Stretch>,
 }
@@ -91,6 +104,7 @@ impl Gathered {
             kept: gathering.kept,
             glances: gathering.glances,
             told: gathering.told,
+            met: gathering.met,
             stretches: gathering.clock.stretches,
         })
     }
@@ -149,6 +163,7 @@ struct Gathering {
     kept: Vec<Kept>,
     glances: Vec<Glance>,
     told: Vec<Told>,
+    met: Vec<Met>,
 }
 
 impl Gathering {
@@ -197,6 +212,9 @@ impl Gathering {
                 let writes = h.postgres.filter(|p| p.in_recovery == Some(false));
                 let lsn = writes.and_then(|p| p.received.max(p.replayed));
                 self.told.push(Told { seq: record.seq, wall: record.wall, from: *from, lsn });
+            }
+            Event::Observed(Observation::PeerConnected { member, .. }) => {
+                self.met.push(Met { seq: record.seq, wall: record.wall, peer: *member });
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

@@ -286,16 +286,13 @@ impl View<'_> {
             });
             last = Some((*mark, k.deed.what));
             let member = self.logs[mark.log].audit().member().unwrap_or("?").to_owned();
-            if let Some(line) = lines.iter_mut().find(|l| l.text == k.text && l.member == member) {
+            let after_ns = mark.at - self.incident.began;
+            // The first sign has a line of its own, whatever was said and taken back before it.
+            let is_same = |l: &Line| (l.after_ns < 0) == (after_ns < 0) && l.text == k.text;
+            if let Some(line) = lines.iter_mut().find(|l| l.member == member && is_same(l)) {
                 line.again += 1;
             } else if !heard_twice {
-                lines.push(Line {
-                    after_ns: mark.at - self.incident.began,
-                    member,
-                    record: k.record.seq.0,
-                    text: k.text.clone(),
-                    again: 0,
-                });
+                lines.push(Line { after_ns, member, record: k.record.seq.0, text: k.text.clone(), again: 0 });
             }
         }
         lines

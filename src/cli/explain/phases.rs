@@ -40,15 +40,15 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     let over = first(old, &|w| matches!(w, What::Released | What::Confirmed))
         .or_else(|| first(old, &|w| matches!(w, What::FenceEnded { complete: true })));
     let stood = incident.winner.and_then(|(member, term)| {
-        incident.marks.iter().copied().find(|m| {
+        marks(incident).find(|m| {
             let deed = kept(logs, *m).deed;
             deed.who == member && deed.term == Some(term) && matches!(deed.what, What::Stood(_))
         })
     });
     let before = |at: Option<i64>, is: &dyn Fn(&What) -> bool| {
         let at = at?;
-        let marks = incident.marks.iter().rev().filter(|m| m.at <= at);
-        find(logs, marks.copied(), candidate, is).map(|m| m.at)
+        let marks = marks(incident).rev().filter(|m| m.at <= at);
+        find(logs, marks, candidate, is).map(|m| m.at)
     };
     let stood = stood.map(|m| m.at);
     let planned = before(stood, &|w| *w == What::Planned);
@@ -63,7 +63,7 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     // A candidacy in a lower term came to nothing.
     let tried = incident.winner.and_then(|(_, term)| {
         let lower = |d: &super::deeds::Deed| matches!(d.what, What::Stood(_)) && d.term < Some(term);
-        incident.marks.iter().find(|m| lower(&kept(logs, **m).deed)).map(|m| m.at)
+        marks(incident).find(|m| lower(&kept(logs, *m).deed)).map(|m| m.at)
     });
     let spans = [
         ("earlier tries", tried, asked, "candidacies that were given up, or found too few votes"),
@@ -106,6 +106,11 @@ fn fill(phases: &mut Vec<Phase>) {
     *phases = filled;
 }
 
+/// What came before the first sign was taken back, and is no part of any phase.
+fn marks(incident: &Incident) -> impl DoubleEndedIterator<Item = Mark> {
+    incident.marks.iter().copied().filter(|m| incident.began <= m.at)
+}
+
 fn find(
     logs: &[Gathered],
     mut marks: impl Iterator<Item = Mark>,
@@ -124,7 +129,7 @@ fn first(
     by: Option<MemberId>,
     is: &dyn Fn(&What) -> bool,
 ) -> Option<i64> {
-    find(logs, incident.marks.iter().copied(), by, is).map(|m| m.at)
+    find(logs, marks(incident), by, is).map(|m| m.at)
 }
 
 fn last(
@@ -133,5 +138,5 @@ fn last(
     by: Option<MemberId>,
     is: &dyn Fn(&What) -> bool,
 ) -> Option<i64> {
-    find(logs, incident.marks.iter().rev().copied(), by, is).map(|m| m.at)
+    find(logs, marks(incident).rev(), by, is).map(|m| m.at)
 }

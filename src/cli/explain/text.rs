@@ -101,11 +101,16 @@ fn lines(title: &str, lines: &[Line], out: &mut impl Write) -> io::Result<()> {
             1 => " (said twice)".to_owned(),
             n => format!(" (said {} times)", n + 1),
         };
-        let at = format!("+{}", span(line.after_ns));
+        let at = since(line.after_ns);
         let place = place(line);
         writeln!(out, "  {at:>11}  {DIM}{place:<width$}{DIM:#}  {}{again}", printable(&line.text))?;
     }
     Ok(())
+}
+
+/// A time since the first sign, or before it.
+fn since(nanos: i64) -> String {
+    if nanos < 0 { span(nanos) } else { format!("+{}", span(nanos)) }
 }
 
 fn table(header: &[&str]) -> Table {
@@ -144,7 +149,7 @@ fn phases(page: &Page, out: &mut impl Write) -> io::Result<()> {
     heading("How long it took", out)?;
     let mut table = table(&["phase", "from", "took", ""]);
     for phase in &page.phases {
-        let begins = format!("+{}", span(phase.begins_ns));
+        let begins = since(phase.begins_ns);
         table.add_row([phase.name.to_owned(), begins, span(phase.took_ns), phase.what.to_owned()]);
     }
     print(&table, out)

@@ -2,7 +2,7 @@
 //! played under the recorded and under the changed configuration. It must say what it could not infer.
 
 use super::changes::Changes;
-use crate::cli::explain::{Delays, Gathered, Incident, What, kept};
+use crate::cli::explain::{Delays, Gathered, Incident, Mark, What, kept};
 use crate::cluster::{Fault, Scenario, ScenarioMember, SimNanos, TimedFault, Timings, Trial, trial};
 use crate::core::{MemberId, Nanos};
 use crate::events::{Decision, Event, Settings};
@@ -284,7 +284,8 @@ fn fault_of(
     // What came after another had taken over is no part of what struck: the old primary's own return above all.
     let over = incident.taken_over_at(logs);
     let until = over.unwrap_or(incident.ended);
-    let marks = || incident.marks.iter().filter(|m| m.at <= until).map(|m| (m.at, kept(logs, *m)));
+    let during = |m: &&Mark| (incident.began..=until).contains(&m.at);
+    let marks = || incident.marks.iter().filter(during).map(|m| (m.at, kept(logs, *m)));
     let rest = 3_600_000;
     let end = logs.iter().filter_map(Gathered::end).max().unwrap_or(i64::MAX);
     let seen_until = over.map_or(i64::MAX, |at| at.max(incident.began + 3_000_000_000));
