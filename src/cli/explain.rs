@@ -14,6 +14,7 @@ mod phases;
 mod signs;
 mod stretches;
 mod text;
+mod why_not;
 
 pub use candidates::Candidate;
 pub use clocks::{Delays, align};

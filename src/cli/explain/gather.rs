@@ -7,9 +7,11 @@ use crate::cli::replay::{Audit, AuditOptions, Log, Seen, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
 use crate::events::{
-    Answer, Decision, Event, Message, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings,
+    Ability, Answer, Decision, Event, Heartbeat, Message, Observation, ProbeKind, ProbeReport, ReadError,
+    Record, Settings, Unelectable,
 };
 use pgfo_replay::{Seq, WallNanos};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A record that matters to a failover.
@@ -61,6 +63,19 @@ pub struct Told {
     pub lsn: Option<Lsn>,
 }
 
+/// What a member said last of what it can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The record.
+    pub seq: Seq,
+    /// When.
+    pub wall: WallNanos,
+    /// Whether it can vote.
+    pub able: Ability,
+    /// Whether it can be promoted.
+    pub electable: Result<(), Unelectable>,
+}
+
 /// A connection that was made, as short as it can be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Met {
@@ -85,6 +100,8 @@ pub struct Gathered {
     pub told: Vec<Told>,
     /// All connections that were made, in order.
     pub met: Vec<Met>,
+    /// What each member was heard to say last of what it can do, this one included.
+    pub standings: BTreeMap<MemberId, Standing>,
     /// How its clock went, in order.
     pub stretches: Vec<Stretch>,
 }
@@ -105,6 +122,7 @@ impl Gathered {
             glances: gathering.glances,
             told: gathering.told,
             met: gathering.met,
+            standings: gathering.standings,
             stretches: gathering.clock.stretches,
         })
     }
@@ -164,6 +182,7 @@ struct Gathering {
     glances: Vec<Glance>,
     told: Vec<Told>,
     met: Vec<Met>,
+    standings: BTreeMap<MemberId, Standing>,
 }
 
 impl Gathering {
@@ -178,6 +197,11 @@ impl Gathering {
             }
             Seen::Record(record) => self.see(record),
         }
+    }
+
+    fn stands(&mut self, record: &Record, who: MemberId, h: &Heartbeat) {
+        let Record { seq, wall, .. } = *record;
+        self.standings.insert(who, Standing { seq, wall, able: h.able, electable: h.electable });
     }
 
     fn see(&mut self, record: &Record) {
@@ -211,10 +235,16 @@ impl Gathering {
             }) => {
                 let writes = h.postgres.filter(|p| p.in_recovery == Some(false));
                 let lsn = writes.and_then(|p| p.received.max(p.replayed));
+                self.stands(record, *from, h);
                 self.told.push(Told { seq: record.seq, wall: record.wall, from: *from, lsn });
             }
             Event::Observed(Observation::PeerConnected { member, .. }) => {
                 self.met.push(Met { seq: record.seq, wall: record.wall, peer: *member });
+            }
+            Event::Decided(Decision::HeartbeatSent(h)) => {
+                if let Some(me) = self.settings.as_ref().map(|s| s.me) {
+                    self.stands(record, me, h);
+                }
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

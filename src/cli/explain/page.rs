@@ -10,9 +10,10 @@ use super::loss::{Loss, loss};
 use super::outage::{Outage, outage, outage_words};
 use super::phases::{Phase, phases};
 use super::stretches::clock_words;
+use super::why_not::why_not;
 use crate::cli::replay::text::time;
 use crate::core::{MemberId, Nanos};
-use crate::events::{Decision, Event, NoElection, Refusal, Settings};
+use crate::events::Settings;
 use pgfo_replay::WallNanos;
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ impl Page {
                             | What::CaughtUp
                     )
             }),
-            why_not: view.why_not(),
+            why_not: why_not(logs, incident, &settings),
             candidates: candidates(logs, incident, &settings),
             votes: view.lines(|_, k| {
                 matches!(k.deed.what, What::Voted { .. } | What::Refused { .. } | What::FreezeRefused)
@@ -296,62 +297,6 @@ impl View<'_> {
             }
         }
         lines
-    }
-
-    /// The last word of each member that could not, and when those that refused had seen the primary last.
-    fn why_not(&self) -> Vec<String> {
-        if self.incident.winner.is_some() {
-            return Vec::new();
-        }
-        let mut said: Vec<String> = Vec::new();
-        for member in self.settings.ids() {
-            let last = self.incident.marks.iter().rev().find(|m| {
-                let k = kept(self.logs, **m);
-                k.deed.who == member && matches!(k.deed.what, What::Abandoned | What::Withheld(_))
-            });
-            let Some(mark) = last else { continue };
-            let k = kept(self.logs, *mark);
-            let mut text = k.text.clone();
-            for seer in seers(&k.record.event) {
-                text.push_str(&self.saw_last(seer, mark.at));
-            }
-            said.push(text);
-        }
-        if said.is_empty() && !self.incident.down.is_empty() {
-            said.push("nobody asked for votes within these logs".to_owned());
-        }
-        said
-    }
-
-    /// `; node3 had its last answer from node1 0.400 s before`, if its log is at hand.
-    fn saw_last(&self, seer: MemberId, before: i64) -> String {
-        let name = self.settings.name(seer);
-        let log = self.logs.iter().find(|log| log.audit().member() == Some(name));
-        let primary = self.incident.about.0;
-        let seen = log.and_then(|log| {
-            let answer = log.last_answer(primary, before)?;
-            Some(before - log.common(answer.seq, answer.wall))
-        });
-        seen.map_or(String::new(), |ago| {
-            format!("; {name} had its last answer from {} {} before", self.settings.name(primary), span(ago))
-        })
-    }
-}
-
-fn seers(event: &Event) -> Vec<MemberId> {
-    match event {
-        Event::Decided(Decision::ElectionAbandoned {
-            why: NoElection::TooFewHoldItDown { seers, .. },
-            ..
-        }) => seers.clone(),
-        Event::Decided(Decision::ElectionAbandoned {
-            why: NoElection::TooFewVotes { refused, .. }, ..
-        }) => refused
-            .iter()
-            .filter(|(_, why)| matches!(why, Refusal::SeesPrimary(_)))
-            .map(|(member, _)| *member)
-            .collect(),
-        _ => Vec::new(),
     }
 }
 
