@@ -76,7 +76,7 @@ pub struct Standing {
     pub electable: Result<(), Unelectable>,
 }
 
-/// A connection that was made, as short as it can be kept.
+/// A connection that was made, or a stream of WAL that was seen, as short as it can be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Met {
     /// The record.
@@ -100,6 +100,8 @@ pub struct Gathered {
     pub told: Vec<Told>,
     /// All connections that were made, in order.
     pub met: Vec<Met>,
+    /// From whom its WAL receiver was seen to stream, in order.
+    pub streamed: Vec<Met>,
     /// What each member was heard to say last of what it can do, this one included.
     pub standings: BTreeMap<MemberId, Standing>,
     /// How its clock went, in order.
@@ -122,6 +124,7 @@ impl Gathered {
             glances: gathering.glances,
             told: gathering.told,
             met: gathering.met,
+            streamed: gathering.streamed,
             standings: gathering.standings,
             stretches: gathering.clock.stretches,
         })
@@ -182,6 +185,7 @@ struct Gathering {
     glances: Vec<Glance>,
     told: Vec<Told>,
     met: Vec<Met>,
+    streamed: Vec<Met>,
     standings: BTreeMap<MemberId, Standing>,
 }
 
@@ -240,6 +244,9 @@ impl Gathering {
             }
             Event::Observed(Observation::PeerConnected { member, .. }) => {
                 self.met.push(Met { seq: record.seq, wall: record.wall, peer: *member });
+            }
+            Event::Observed(Observation::ReceiverSeen { from: Some(peer) }) => {
+                self.streamed.push(Met { seq: record.seq, wall: record.wall, peer: *peer });
             }
             Event::Decided(Decision::HeartbeatSent(h)) => {
                 if let Some(me) = self.settings.as_ref().map(|s| s.me) {
