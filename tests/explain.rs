@@ -418,6 +418,24 @@ fn the_time_without_writes_is_told_beside_the_first_sign() {
 }
 
 #[test]
+fn what_the_winners_log_alone_could_tell_is_told_to_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let (_, json) = explain_json(&page_args(&logs[..2]));
+    let page = &json["incidents"][0];
+    assert_eq!((&page["winner"], &page["missing_logs"][0]), (&"node3".into(), &"node3".into()), "{page:#}");
+    let phases = page["phases"].as_array().unwrap();
+    let named = |name: &str| phases.iter().find(|p| p["name"] == name);
+    assert!(named("undecided").is_none(), "{phases:#?}");
+    let gap = named("not told").unwrap_or_else(|| panic!("{phases:#?}"));
+    assert_eq!(gap["what"], "election and promotion: the log of node3 is not at hand");
+    let ends =
+        |phase: &serde_json::Value| phase["begins_ns"].as_i64().unwrap() + phase["took_ns"].as_i64().unwrap();
+    // It ends where somebody heard first that node3 leads.
+    assert_eq!(ends(gap), 512_000_000, "{phases:#?}");
+}
+
+#[test]
 fn who_learns_late_of_a_failover_makes_no_second_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new();

@@ -150,7 +150,7 @@ fn phases(page: &Page, out: &mut impl Write) -> io::Result<()> {
     let mut table = table(&["phase", "from", "took", ""]);
     for phase in &page.phases {
         let begins = since(phase.begins_ns);
-        table.add_row([phase.name.to_owned(), begins, span(phase.took_ns), phase.what.to_owned()]);
+        table.add_row([phase.name.to_owned(), begins, span(phase.took_ns), phase.what.clone()]);
     }
     print(&table, out)
 }
