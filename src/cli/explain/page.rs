@@ -13,7 +13,8 @@ use super::stretches::clock_words;
 use super::why_not::why_not;
 use crate::cli::replay::text::time;
 use crate::core::{MemberId, Nanos};
-use crate::events::Settings;
+use crate::events::story::fence_reason;
+use crate::events::{FenceReason, Settings};
 use pgfo_replay::WallNanos;
 use serde::Serialize;
 
@@ -141,11 +142,13 @@ impl Page {
             votes: view.lines(|_, k| {
                 matches!(k.deed.what, What::Voted { .. } | What::Refused { .. } | What::FreezeRefused)
             }),
+            // An announcement of the failed primary itself may still be passed on.
             taken_over: view.lines(|_, k| {
-                matches!(
-                    k.deed.what,
-                    What::Won { .. } | What::PromotionOrdered | What::Promoted { .. } | What::Announced
-                )
+                k.deed.term > Some(incident.about.1)
+                    && matches!(
+                        k.deed.what,
+                        What::Won { .. } | What::PromotionOrdered | What::Promoted { .. } | What::Announced
+                    )
             }),
             phases: phases(logs, incident),
             loss: loss(logs, incident, &settings, stopped),
@@ -211,10 +214,17 @@ impl View<'_> {
                 names(self.settings, self.incident.suspects(self.logs).into_iter())
             ),
             (Kind::FormerPrimaryRefused, _) => {
-                let who =
-                    self.marks().find(|k| matches!(k.deed.what, What::Fence(_) | What::FollowRefused { .. }));
-                let who = who.map_or(primary, |k| k.deed.who);
-                format!("{}, a former primary, was kept from writing", self.settings.name(who))
+                let kept = self.marks().find(|k| kept_from_writing(&k.deed.what).is_some());
+                let who = kept.map_or(primary, |k| k.deed.who);
+                let why = kept.and_then(|k| kept_from_writing(&k.deed.what));
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                let name = self.settings.name(who);
+                if who == primary {
+                    return format!(
+                        "{name}, primary of term {term} until then, was kept from writing{why}; nobody had taken over"
+                    );
+                }
+                format!("{name}, a former primary, was kept from writing{why}")
             }
             _ => {
                 let why =
@@ -298,6 +308,27 @@ impl View<'_> {
         }
         lines
     }
+}
+
+/// What kept a former primary from writing, and why.
+fn kept_from_writing(what: &What) -> Option<String> {
+    match what {
+        What::Fence(Some(why)) => Some(format!("it was fenced, because {}", because(why))),
+        What::Fence(None) => Some("its guard fenced it".to_owned()),
+        What::FollowRefused { .. } => {
+            Some("its WAL went past the fork, it needs a rewind or a new base backup".to_owned())
+        }
+        What::PostmasterSeen { sealed: true } => {
+            Some("standby.signal, which its fence had left, lets it run read-only".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// A reason in words, without what follows from it.
+fn because(why: &FenceReason) -> String {
+    let words = fence_reason(why);
+    words.split_once("; ").map_or(words.clone(), |(reason, _)| reason.to_owned())
 }
 
 fn names(settings: &Settings, members: impl Iterator<Item = MemberId>) -> String {
