@@ -160,6 +160,8 @@ fn what_is_not_understood_is_an_error_with_a_suggestion() {
         ("attempt=5", "did you mean \"attempts\"?"),
         ("interval=1s", "heartbeat.interval, escalation.interval"),
         ("lease.duration=8", "needs a unit"),
+        ("lease.duration=8", "lease.duration=8: "),
+        ("foo=1", "\"foo\" is no key that decisions depend on; those are heartbeat.interval, "),
         ("drop=nod3", "did you mean \"node3\"?"),
         ("delay=node2", "write delay=NAME:300ms"),
         ("node2.lease.duration=8s", "the same for all members"),
@@ -175,6 +177,37 @@ fn what_is_not_understood_is_an_error_with_a_suggestion() {
         assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{change}");
         assert!(err.starts_with("error: ") && err.contains(says), "{change}: {err}");
     }
+}
+
+#[test]
+fn what_no_daemon_takes_is_refused_in_its_words() {
+    let logs = recorded();
+    for (change, says) in [
+        (
+            "lease.duration=100ms",
+            "error: fencing.reserve: the reserve 500ms is not below half of lease.duration 100ms; lower it below 50ms, or raise \
+             lease.duration\n",
+        ),
+        (
+            "fencing.reserve=10s",
+            "error: fencing.reserve: the reserve 10s is not below half of lease.duration 5s",
+        ),
+        ("heartbeat.interval=24h", "error: lease.duration: the primary can use "),
+    ] {
+        let (exit, out, err) = replay(&what_if(&logs, &[change]));
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{change}");
+        assert!(err.starts_with(says), "{change}: {err}");
+    }
+    for (changes, says) in [
+        (["lease.duration=8s", "lease.duration=9s"], "lease.duration is given two values; name one"),
+        (["remove=node3", "drop=node3"], "node3 is to be removed: "),
+    ] {
+        let (exit, _, err) = replay(&what_if(&logs, &changes));
+        assert!(exit == Exit::Usage && err.contains(says), "{changes:?}: {err}");
+    }
+    // Values that go together are taken together.
+    let (exit, _, err) = replay(&what_if(&logs, &["lease.duration=20s", "fencing.reserve=2s"]));
+    assert!(exit != Exit::Usage && err.is_empty(), "{err}");
 }
 
 #[test]

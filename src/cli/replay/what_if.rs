@@ -5,6 +5,7 @@ mod changes;
 mod modelled;
 mod outcome;
 mod recorded;
+mod sound;
 mod text;
 
 pub use changes::{Change, Changes, Value};
@@ -161,5 +162,6 @@ fn changes_of(args: &WhatIfArgs, logs: &[Gathered]) -> Result<Changes, String> {
     let more = Changes::parse(&args.changes, &members)?;
     changes.keys.extend(more.keys);
     (changes.dropped, changes.delayed, changes.removed) = (more.dropped, more.delayed, more.removed);
+    sound::would_be_taken(&changes, settings)?;
     Ok(changes)
 }
