@@ -503,6 +503,23 @@ fn a_folder_stands_for_the_logs_in_it() {
 }
 
 #[test]
+fn what_is_no_log_is_left_out_of_a_folder_and_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let stray = [".DS_Store", "README.txt", "empty"].map(|name| dir.path().join(name));
+    std::fs::write(&stray[0], "").unwrap();
+    std::fs::write(&stray[1], "collected after the failover").unwrap();
+    std::fs::write(&stray[2], "").unwrap();
+    assert_eq!(explain(&page_args(&logs)), explain(&page_args(&[dir.path().to_owned()])));
+    let (exit, _, err) = explain(&page_args(&stray[1..2]));
+    assert!(exit == Exit::Usage && err.contains("is not an event log"), "{err}");
+    // One that is called a log is evidence, whatever is left of it.
+    std::fs::write(dir.path().join("node9.pgfo"), "").unwrap();
+    let (exit, page, _) = explain(&page_args(&[dir.path().to_owned()]));
+    assert_eq!(exit, Exit::Unreadable, "{page}");
+}
+
+#[test]
 fn an_incident_is_found_by_the_second_that_its_page_shows() {
     let dir = tempfile::tempdir().unwrap();
     let logs = write_all(&mut failover(), dir.path());
