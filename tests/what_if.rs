@@ -211,6 +211,33 @@ fn what_no_daemon_takes_is_refused_in_its_words() {
 }
 
 #[test]
+fn a_set_without_an_incident_is_a_line_and_no_error() {
+    let (calm, failed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    write_all(&mut cluster, calm.path());
+    write_all(&mut failover(), failed.path());
+    let sets = [calm.path().to_owned(), failed.path().to_owned()];
+    let (exit, json) = replay_json(&what_if(&sets, &["rank_delay=300ms"]));
+    assert_eq!(exit, Exit::Ok, "{json:#}");
+    assert_eq!(json["cases"].as_array().unwrap().len(), 1, "{json:#}");
+    assert_eq!(json["left_out"][0]["set"], calm.path().to_str().unwrap(), "{json:#}");
+    let (_, out, _) = replay(&what_if(&sets, &["rank_delay=300ms"]));
+    let line =
+        format!("\n{}: no incident: nobody held a primary down within these logs\n", calm.path().display());
+    assert!(out.contains(&line), "{out}");
+    // Of quiet logs alone there is nothing to answer, and nothing to fail for.
+    let (exit, out, err) = replay(&what_if(&sets[..1], &["rank_delay=300ms"]));
+    assert!(exit == Exit::Ok && err.is_empty() && out.contains(": no incident: "), "{out}{err}");
+    // What no set has was asked for by mistake.
+    let mut asked = what_if(&sets, &["rank_delay=300ms"]);
+    asked.what_if.term = Some(99);
+    let (exit, out, err) = replay(&asked);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{err}");
+    assert!(err.contains("no such incident"), "{err}");
+}
+
+#[test]
 fn one_log_alone_is_recorded_only() {
     let logs = recorded();
     let (exit, out, _) = replay(&what_if(&logs[2..], &["rank_delay=50ms"]));
