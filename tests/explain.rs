@@ -520,6 +520,18 @@ fn what_is_no_log_is_left_out_of_a_folder_and_refused_by_name() {
 }
 
 #[test]
+fn a_path_that_is_no_text_is_told_as_far_as_it_is_one() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join(std::ffi::OsString::from_vec(b"n\xff".to_vec()));
+    failover().node(NODE2).write(&log);
+    let (exit, json) = explain_json(&page_args(std::slice::from_ref(&log)));
+    assert_eq!((exit, json["logs"][0]["path"].as_str().unwrap().ends_with("/n\u{fffd}")), (Exit::Ok, true));
+    let (exit, json) = replay_json(&args(&[log]));
+    assert_eq!((exit, json["logs"][0]["path"].as_str().unwrap().ends_with("/n\u{fffd}")), (Exit::Ok, true));
+}
+
+#[test]
 fn an_incident_is_found_by_the_second_that_its_page_shows() {
     let dir = tempfile::tempdir().unwrap();
     let logs = write_all(&mut failover(), dir.path());

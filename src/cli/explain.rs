@@ -116,7 +116,8 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct LogReport<'a> {
-    path: &'a std::path::Path,
+    /// As far as it is UTF-8.
+    path: std::borrow::Cow<'a, str>,
     member: Option<&'a str>,
     records: u64,
     verdict: &'static str,
@@ -198,7 +199,7 @@ fn json(logs: &[Gathered], pages: &[Page], exit: Exit, out: &mut impl Write) -> 
     let logs = logs
         .iter()
         .map(|log| LogReport {
-            path: &log.log.path,
+            path: log.log.path.to_string_lossy(),
             member: log.audit().member(),
             records: log.audit().records,
             verdict: log.audit().verdict().word(),
