@@ -26,6 +26,7 @@ pub use outage::Outage;
 pub use page::{Kind, Line, Page, span};
 pub use phases::Phase;
 pub use stretches::Stretch;
+pub(crate) use text::reservations;
 
 use crate::cli::exit::Exit;
 use crate::cli::replay::{Log, Moment, key, same_past, sets, worst};

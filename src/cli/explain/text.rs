@@ -10,7 +10,7 @@ use pgfo_replay::WallNanos;
 use std::io::{self, Write};
 
 /// Prints what is wrong with the logs, before anything is said about what they tell.
-pub(super) fn reservations(logs: &[Gathered], out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn reservations(logs: &[Gathered], out: &mut impl Write) -> io::Result<()> {
     for log in logs.iter().filter(|log| log.audit().verdict() != Verdict::Identical) {
         let (path, style) = (log.log.path.display(), BAD);
         writeln!(out, "{style}Do not rely on {path}: what follows uses what could be read of it.{style:#}")?;
