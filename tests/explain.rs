@@ -4,28 +4,12 @@
 mod replay_support;
 
 use pgfo::cli::exit::Exit;
-use pgfo::cli::explain::{ExplainArgs, run_to};
+use pgfo::cli::explain::ExplainArgs;
 use pgfo::cli::replay::{Moment, ReplayArgs};
 use pgfo::core::{BootNanos, CORE_REVISION};
 use pgfo::events::{Actor, Decision, Event, Observation, ProbeKind, Record};
 use replay_support::*;
 use std::path::{Path, PathBuf};
-
-fn page_args(logs: &[PathBuf]) -> ExplainArgs {
-    ExplainArgs { logs: logs.to_vec(), json: false, all: false, at: None, term: None, list: false }
-}
-
-fn explain(args: &ExplainArgs) -> (Exit, String, String) {
-    let mut out = anstream::StripStream::new(Vec::new());
-    let mut err = Vec::new();
-    let exit = run_to(args, &mut out, &mut err).unwrap();
-    (exit, String::from_utf8(out.into_inner()).unwrap(), String::from_utf8(err).unwrap())
-}
-
-fn explain_json(args: &ExplainArgs) -> (Exit, serde_json::Value) {
-    let (exit, out, _) = explain(&ExplainArgs { json: true, ..args.clone() });
-    (exit, serde_json::from_str(&out).unwrap())
-}
 
 /// Logs of a real failover.
 fn recorded() -> [PathBuf; 3] {
@@ -172,6 +156,75 @@ fn a_clock_that_is_wrong_is_corrected_by_what_caused_what() {
     let page = &json["incidents"][0];
     let vote = page["votes"].as_array().unwrap().iter().find(|v| v["member"] == "node2").unwrap();
     assert!(vote["after_ns"].as_i64().unwrap() < 1_000_000_000, "{vote}");
+}
+
+#[test]
+fn the_time_of_most_members_is_the_one_that_pages_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.node(NODE1).wall_offset_nanos = 3_600_000_000_000;
+    cluster.begin();
+    cluster.node(NODE2).postgres = Some(standby(0x300_01A8, 1));
+    cluster.node(NODE3).postgres = Some(standby(0x300_0220, 1));
+    cluster.crash_primary();
+    cluster.promote(promoted());
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&page_args(&logs));
+    let ahead = |log: usize| json["logs"][log]["clock_ahead_ns"].as_i64().unwrap();
+    assert_eq!([0, 1, 2].map(ahead), [3_600_000_000_000, 0, 0]);
+    assert_eq!(json["incidents"][0]["began"], "2026-01-31T12:00:03.237Z");
+    assert_eq!(
+        json["incidents"][0]["clocks"][0],
+        "the clock of node1 was 3600.000 s ahead; times on this page are corrected"
+    );
+}
+
+/// A failover, while the clock of node1 is set by so much right before the first sign, and that of node2 right after.
+fn with_clocks_set(dir: &Path, by_nanos: i64) -> Vec<PathBuf> {
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE2).postgres = Some(standby(0x300_01A8, 1));
+    cluster.node(NODE3).postgres = Some(standby(0x300_0220, 1));
+    for _ in 0..3 {
+        cluster.heartbeat(NODE1);
+    }
+    cluster.node(NODE1).wall_offset_nanos = by_nanos;
+    cluster.heartbeat(NODE1);
+    cluster.crash_primary();
+    cluster.promote(promoted());
+    cluster.node(NODE2).wall_offset_nanos = by_nanos;
+    for _ in 0..3 {
+        cluster.heartbeat(NODE3);
+    }
+    write_all(&mut cluster, dir)
+}
+
+#[test]
+fn a_clock_that_was_set_meanwhile_is_told_and_moves_nothing() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let plain = with_clocks_set(dirs[0].path(), 0);
+    let (_, before) = explain_json(&page_args(&plain));
+    let by = -2_046_000_000_000;
+    let logs = with_clocks_set(dirs[1].path(), by);
+    let (_, after) = explain_json(&page_args(&logs));
+    let parts =
+        ["began", "headline", "seen", "stood", "votes", "phases", "write_outage", "loss", "afterwards"];
+    for part in parts {
+        assert_eq!(after["incidents"][0][part], before["incidents"][0][part], "{part}");
+    }
+    assert_eq!(before["incidents"][0]["clocks"], serde_json::json!([]));
+    let told =
+        |log: usize| (&after["logs"][log]["clock_ahead_ns"], &after["logs"][log]["clock_set"][0]["by_ns"]);
+    assert_eq!(told(0), (&by.into(), &by.into()));
+    assert_eq!(told(1), (&by.into(), &by.into()));
+    assert_eq!(told(2), (&0.into(), &serde_json::Value::Null));
+    let (_, page, _) = explain(&page_args(&logs));
+    for says in [
+        "\nthe clock of node1 was 2046.000 s behind since node1#",
+        "\nthe clock of node2 was set back by 2046.000 s at node2#",
+    ] {
+        assert!(page.contains(says), "{says}\n{page}");
+    }
 }
 
 #[test]
@@ -365,6 +418,24 @@ fn the_time_without_writes_is_told_beside_the_first_sign() {
 }
 
 #[test]
+fn what_the_winners_log_alone_could_tell_is_told_to_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let (_, json) = explain_json(&page_args(&logs[..2]));
+    let page = &json["incidents"][0];
+    assert_eq!((&page["winner"], &page["missing_logs"][0]), (&"node3".into(), &"node3".into()), "{page:#}");
+    let phases = page["phases"].as_array().unwrap();
+    let named = |name: &str| phases.iter().find(|p| p["name"] == name);
+    assert!(named("undecided").is_none(), "{phases:#?}");
+    let gap = named("not told").unwrap_or_else(|| panic!("{phases:#?}"));
+    assert_eq!(gap["what"], "election and promotion: the log of node3 is not at hand");
+    let ends =
+        |phase: &serde_json::Value| phase["begins_ns"].as_i64().unwrap() + phase["took_ns"].as_i64().unwrap();
+    // It ends where somebody heard first that node3 leads.
+    assert_eq!(ends(gap), 512_000_000, "{phases:#?}");
+}
+
+#[test]
 fn who_learns_late_of_a_failover_makes_no_second_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new();
@@ -432,6 +503,35 @@ fn a_folder_stands_for_the_logs_in_it() {
 }
 
 #[test]
+fn what_is_no_log_is_left_out_of_a_folder_and_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = write_all(&mut failover(), dir.path());
+    let stray = [".DS_Store", "README.txt", "empty"].map(|name| dir.path().join(name));
+    std::fs::write(&stray[0], "").unwrap();
+    std::fs::write(&stray[1], "collected after the failover").unwrap();
+    std::fs::write(&stray[2], "").unwrap();
+    assert_eq!(explain(&page_args(&logs)), explain(&page_args(&[dir.path().to_owned()])));
+    let (exit, _, err) = explain(&page_args(&stray[1..2]));
+    assert!(exit == Exit::Usage && err.contains("is not an event log"), "{err}");
+    // One that is called a log is evidence, whatever is left of it.
+    std::fs::write(dir.path().join("node9.pgfo"), "").unwrap();
+    let (exit, page, _) = explain(&page_args(&[dir.path().to_owned()]));
+    assert_eq!(exit, Exit::Unreadable, "{page}");
+}
+
+#[test]
+fn a_path_that_is_no_text_is_told_as_far_as_it_is_one() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join(std::ffi::OsString::from_vec(b"n\xff".to_vec()));
+    failover().node(NODE2).write(&log);
+    let (exit, json) = explain_json(&page_args(std::slice::from_ref(&log)));
+    assert_eq!((exit, json["logs"][0]["path"].as_str().unwrap().ends_with("/n\u{fffd}")), (Exit::Ok, true));
+    let (exit, json) = replay_json(&args(&[log]));
+    assert_eq!((exit, json["logs"][0]["path"].as_str().unwrap().ends_with("/n\u{fffd}")), (Exit::Ok, true));
+}
+
+#[test]
 fn an_incident_is_found_by_the_second_that_its_page_shows() {
     let dir = tempfile::tempdir().unwrap();
     let logs = write_all(&mut failover(), dir.path());
@@ -444,8 +544,49 @@ fn an_incident_is_found_by_the_second_that_its_page_shows() {
         assert_eq!(exit, Exit::Ok, "{at}: {err}");
         assert!(page.starts_with("Incident 1 of cluster main"), "{page}");
     }
+    for (text, first, length) in [
+        ("2026-01-31T12:00:05.237Z", 237_000_000, 1_000_000),
+        ("2026-01-31T12:00:05.2Z", 200_000_000, 100_000_000),
+        ("2026-01-31T12:00:05Z", 0, 1_000_000_000),
+        ("2026-01-31T12:00:05.237000001Z", 237_000_001, 1),
+    ] {
+        let at = text.parse::<Moment>().unwrap();
+        assert_eq!((at.first.0 % 1_000_000_000, at.last.0 - at.first.0), (first, length - 1), "{text}");
+    }
     let wrong = "37".parse::<Moment>().unwrap_err();
     assert!(wrong.starts_with("\"37\" is no time like 2026-01-31T12:00:00Z"), "{wrong}");
+}
+
+#[test]
+fn an_incident_is_found_by_the_very_time_that_its_page_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    // The first sign lies within the millisecond that is printed, not at its beginning.
+    cluster.nodes.iter_mut().for_each(|node| node.wall_offset_nanos = 234_567);
+    cluster.begin();
+    for _ in 0..2 {
+        let answers = cluster.node(NODE1).postgres.take();
+        cluster.probe(NODE2, NODE1, ProbeKind::Heartbeat);
+        cluster.advance_millis(300);
+        cluster.node(NODE1).postgres = answers;
+        for _ in 0..20 {
+            cluster.heartbeat(NODE1);
+        }
+    }
+    let logs = write_all(&mut cluster, dir.path());
+    let (_, json) = explain_json(&ExplainArgs { all: true, ..page_args(&logs) });
+    let pages = json["incidents"].as_array().unwrap();
+    assert_eq!(pages.len(), 2, "{json:#}");
+    for page in pages {
+        let at: Option<Moment> = Some(page["began"].as_str().unwrap().parse().unwrap());
+        let (exit, one) = explain_json(&ExplainArgs { at, ..page_args(&logs) });
+        assert_eq!((exit, &one["incidents"][0]), (Exit::Ok, page));
+        let mut asked = args(&logs);
+        asked.what_if.changes = vec!["lease.duration=8s".to_owned()];
+        (asked.what_if.at, asked.what_if.runs) = (at, Some(2));
+        let (_, answer) = replay_json(&asked);
+        assert_eq!(answer["cases"][0]["number"], page["number"], "{answer:#}");
+    }
 }
 
 #[test]

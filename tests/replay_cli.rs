@@ -239,6 +239,29 @@ fn a_part_of_the_story_is_told_but_all_is_audited() {
 }
 
 #[test]
+fn a_part_behind_a_clock_that_was_set_back_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    cluster.node(NODE1).wall_offset_nanos = -2_046_000_000_000;
+    cluster.heartbeat(NODE1);
+    cluster.crash_primary();
+    let log = write(&mut cluster, NODE1, dir.path());
+    let part = |from: &str, to: &str| ReplayArgs {
+        from: Some(from.parse().unwrap()),
+        to: Some(to.parse().unwrap()),
+        ..args(std::slice::from_ref(&log))
+    };
+    // These times are the last ones, and earlier than the first.
+    let (exit, out, err) = replay(&part("2026-01-31T11:25:00Z", "2026-01-31T11:26:30Z"));
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""), "{out}");
+    assert!(out.contains("the postmaster process of node1 is gone"), "{out}");
+    let (exit, _, err) = replay(&part("2026-01-31T11:30:00Z", "2026-01-31T11:59:00Z"));
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains(", 2026-01-31T11:25:57.000Z to 2026-01-31T12:00:02.000Z"), "{err}");
+}
+
+#[test]
 fn a_role_that_failed_is_left_out_where_it_failed() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::new();
@@ -330,8 +353,8 @@ fn what_would_have_no_effect_is_wrong_usage() {
         (what_if(WhatIfArgs { every_incident: true, ..WhatIfArgs::default() }), "--every-incident chooses"),
         (what_if(WhatIfArgs { runs: Some(9), ..WhatIfArgs::default() }), "--runs chooses"),
         (part("70", Some("60")), "--to lies before --from"),
-        (part("99999", None), "no record lies between --from and --to; there are #1 to #"),
-        (part("2030-01-01T00:00:00Z", None), "no record lies between --from and --to"),
+        (part("99999", None), "no record lies at --from or behind it; there are #1 to #"),
+        (part("2030-01-01T00:00:00Z", None), "no record lies at --from or behind it"),
     ] {
         let (exit, out, err) = replay(&args);
         assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{says}");

@@ -27,6 +27,27 @@ fn sweep(args: &SweepArgs) -> (Exit, String, String) {
     (exit, String::from_utf8(out.into_inner()).unwrap(), String::from_utf8(err).unwrap())
 }
 
+#[test]
+fn what_is_wrong_with_logs_and_what_is_left_out_is_told() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/logs");
+    let dir = tempfile::tempdir().unwrap();
+    for node in ["node1", "node2", "node3"] {
+        let mut bytes = std::fs::read(golden.join(format!("format_1_{node}.log"))).unwrap();
+        if node == "node1" {
+            bytes.truncate(bytes.len() - 100);
+        }
+        std::fs::write(dir.path().join(format!("{node}.log")), bytes).unwrap();
+    }
+    let logs = vec![dir.path().to_owned()];
+    let (exit, out, err) = sweep(&SweepArgs { logs, seeds: 1, noise_minutes: 1, ..args("lan", "3x300ms") });
+    assert_eq!(exit, Exit::Unreadable, "{out}{err}");
+    assert!(err.contains("Do not rely on ") && err.contains("node1.log"), "{err}");
+    let args = SweepArgs { lease: "2s,5s".to_owned(), seeds: 1, noise_minutes: 1, ..args("lan", "3x300ms") };
+    let (exit, out, err) = sweep(&SweepArgs { heartbeat: "2s".to_owned(), ..args });
+    assert_eq!(exit, Exit::Ok, "{out}{err}");
+    assert!(err.starts_with("note: 1 of 2 rows are left out: no lease outlives two heartbeats"), "{err}");
+}
+
 fn rows(args: &SweepArgs) -> Vec<Value> {
     let (exit, out, err) = sweep(args);
     assert_eq!((exit, err.as_str()), (Exit::Ok, ""));

@@ -160,6 +160,8 @@ fn what_is_not_understood_is_an_error_with_a_suggestion() {
         ("attempt=5", "did you mean \"attempts\"?"),
         ("interval=1s", "heartbeat.interval, escalation.interval"),
         ("lease.duration=8", "needs a unit"),
+        ("lease.duration=8", "lease.duration=8: "),
+        ("foo=1", "\"foo\" is no key that decisions depend on; those are heartbeat.interval, "),
         ("drop=nod3", "did you mean \"node3\"?"),
         ("delay=node2", "write delay=NAME:300ms"),
         ("node2.lease.duration=8s", "the same for all members"),
@@ -175,6 +177,64 @@ fn what_is_not_understood_is_an_error_with_a_suggestion() {
         assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{change}");
         assert!(err.starts_with("error: ") && err.contains(says), "{change}: {err}");
     }
+}
+
+#[test]
+fn what_no_daemon_takes_is_refused_in_its_words() {
+    let logs = recorded();
+    for (change, says) in [
+        (
+            "lease.duration=100ms",
+            "error: fencing.reserve: the reserve 500ms is not below half of lease.duration 100ms; lower it below 50ms, or raise \
+             lease.duration\n",
+        ),
+        (
+            "fencing.reserve=10s",
+            "error: fencing.reserve: the reserve 10s is not below half of lease.duration 5s",
+        ),
+        ("heartbeat.interval=24h", "error: lease.duration: the primary can use "),
+    ] {
+        let (exit, out, err) = replay(&what_if(&logs, &[change]));
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{change}");
+        assert!(err.starts_with(says), "{change}: {err}");
+    }
+    for (changes, says) in [
+        (["lease.duration=8s", "lease.duration=9s"], "lease.duration is given two values; name one"),
+        (["remove=node3", "drop=node3"], "node3 is to be removed: "),
+    ] {
+        let (exit, _, err) = replay(&what_if(&logs, &changes));
+        assert!(exit == Exit::Usage && err.contains(says), "{changes:?}: {err}");
+    }
+    // Values that go together are taken together.
+    let (exit, _, err) = replay(&what_if(&logs, &["lease.duration=20s", "fencing.reserve=2s"]));
+    assert!(exit != Exit::Usage && err.is_empty(), "{err}");
+}
+
+#[test]
+fn a_set_without_an_incident_is_a_line_and_no_error() {
+    let (calm, failed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut cluster = Cluster::new();
+    cluster.begin();
+    write_all(&mut cluster, calm.path());
+    write_all(&mut failover(), failed.path());
+    let sets = [calm.path().to_owned(), failed.path().to_owned()];
+    let (exit, json) = replay_json(&what_if(&sets, &["rank_delay=300ms"]));
+    assert_eq!(exit, Exit::Ok, "{json:#}");
+    assert_eq!(json["cases"].as_array().unwrap().len(), 1, "{json:#}");
+    assert_eq!(json["left_out"][0]["set"], calm.path().to_str().unwrap(), "{json:#}");
+    let (_, out, _) = replay(&what_if(&sets, &["rank_delay=300ms"]));
+    let line =
+        format!("\n{}: no incident: nobody held a primary down within these logs\n", calm.path().display());
+    assert!(out.contains(&line), "{out}");
+    // Of quiet logs alone there is nothing to answer, and nothing to fail for.
+    let (exit, out, err) = replay(&what_if(&sets[..1], &["rank_delay=300ms"]));
+    assert!(exit == Exit::Ok && err.is_empty() && out.contains(": no incident: "), "{out}{err}");
+    // What no set has was asked for by mistake.
+    let mut asked = what_if(&sets, &["rank_delay=300ms"]);
+    asked.what_if.term = Some(99);
+    let (exit, out, err) = replay(&asked);
+    assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{err}");
+    assert!(err.contains("no such incident"), "{err}");
 }
 
 #[test]

@@ -11,7 +11,10 @@ mod loss;
 mod outage;
 mod page;
 mod phases;
+mod signs;
+mod stretches;
 mod text;
+mod why_not;
 
 pub use candidates::Candidate;
 pub use clocks::{Delays, align};
@@ -22,6 +25,8 @@ pub use loss::Loss;
 pub use outage::Outage;
 pub use page::{Kind, Line, Page, span};
 pub use phases::Phase;
+pub use stretches::Stretch;
+pub(crate) use text::reservations;
 
 use crate::cli::exit::Exit;
 use crate::cli::replay::{Log, Moment, key, same_past, sets, worst};
@@ -75,7 +80,7 @@ impl Choice {
             return incidents.iter().rposition(won).or_else(|| incidents.iter().rposition(stood));
         }
         match self.at {
-            Some(Moment(at)) => incidents.iter().rposition(|i| i.began <= at.0),
+            Some(at) => incidents.iter().rposition(|i| i.began <= at.last.0),
             None => incidents.iter().rposition(|i| i.grave).or_else(|| incidents.len().checked_sub(1)),
         }
     }
@@ -112,12 +117,26 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct LogReport<'a> {
-    path: &'a std::path::Path,
+    /// As far as it is UTF-8.
+    path: std::borrow::Cow<'a, str>,
     member: Option<&'a str>,
     records: u64,
     verdict: &'static str,
-    /// How far this member's clock was found to be ahead of the first log's, nanoseconds.
+    /// How far this member's clock was found to be ahead of that of most at the end, nanoseconds.
     clock_ahead_ns: i64,
+    /// Where it was set.
+    clock_set: Vec<ClockSet>,
+}
+
+#[derive(Serialize)]
+struct ClockSet {
+    record: u64,
+    /// Forward, nanoseconds; below 0: back.
+    by_ns: i64,
+}
+
+fn clock_set(stretch: &Stretch) -> Option<ClockSet> {
+    Some(ClockSet { record: stretch.from.0, by_ns: stretch.set_by_nanos? })
 }
 
 /// Runs `pgfo explain`, writing to standard output.
@@ -181,11 +200,12 @@ fn json(logs: &[Gathered], pages: &[Page], exit: Exit, out: &mut impl Write) -> 
     let logs = logs
         .iter()
         .map(|log| LogReport {
-            path: &log.log.path,
+            path: log.log.path.to_string_lossy(),
             member: log.audit().member(),
             records: log.audit().records,
             verdict: log.audit().verdict().word(),
-            clock_ahead_ns: log.ahead_nanos,
+            clock_ahead_ns: log.ahead_nanos(),
+            clock_set: log.stretches.iter().filter_map(clock_set).collect(),
         })
         .collect();
     let report = Report { exit: exit.code(), logs, incidents: pages };

@@ -4,15 +4,17 @@
 use crate::cli::exit::Exit;
 use crate::cli::replay::{self, Bound, ReplayArgs, live};
 use crate::config::closest;
-use crate::events::{Event, LogReader, Observation};
-use crate::keep::{INCIDENTS_DIR, IncidentFile, IncidentName, Span, Window, cut, list, open_state, windows};
+use crate::events::{Damage, Event, LogReader, Observation};
+use crate::keep::{
+    INCIDENTS_DIR, IncidentFile, IncidentName, Span, Window, cut, list, open_state, windows_before_damage,
+};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::NOTHING};
 use pgfo_replay::{Seq, WallNanos};
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `pgfo incident`.
@@ -94,7 +96,7 @@ pub fn run(args: &IncidentArgs) -> anyhow::Result<Exit> {
     match &args.command {
         Command::List(args) => list_all(args, &mut anstream::stdout()),
         Command::Show(args) => show(args),
-        Command::Export(args) => export(args, &mut anstream::stdout()),
+        Command::Export(args) => export(args, &mut anstream::stdout(), &mut anstream::stderr()),
     }
 }
 
@@ -164,7 +166,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     };
     if !args.json {
         // Damage is told by the replay below, with its place.
-        for window in windows(&path).unwrap_or_default() {
+        for window in windows_before_damage(&path).map(|(found, _)| found).unwrap_or_default() {
             let name = IncidentName::of(&window);
             println!(
                 "{} in term {}, from record {} at {} on",
@@ -206,11 +208,11 @@ fn find(args: &ShowArgs) -> anyhow::Result<PathBuf> {
     anyhow::bail!("no incident {asked} in {}; {remedy}", dir.display())
 }
 
-fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
+fn export(args: &ExportArgs, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Exit> {
     // A live log is held by its daemon, which hands out a consistent copy.
     let live = live::copy(&args.log);
     let log = live.as_ref().map_or(args.log.as_path(), live::Copy::path);
-    let chosen = choose(args, log)?;
+    let (chosen, damage) = choose(args, log)?;
     let name = match &chosen {
         Choice::Incident(window) => IncidentName::of(window).file_name(),
         Choice::Span(span) => format!("records-{}-{}.pgfo", span.first.0, span.last.0),
@@ -241,11 +243,14 @@ fn export(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<Exit> {
     };
     let (first, last) = (exported.first, exported.last);
     if args.json {
-        writeln!(out, "{:#}", json!({ "file": path, "first": first.0, "last": last.0 }))?;
+        let damage = damage.as_ref().map(|d| json!({ "seq": d.seq.0, "what": d.what.to_string() }));
+        writeln!(out, "{:#}", json!({ "file": path, "first": first.0, "last": last.0, "damage": damage }))?;
     } else {
         writeln!(out, "{}: records {first} to {last}", path.display())?;
     }
-    Ok(Exit::Ok)
+    let Some(damage) = damage else { return Ok(Exit::Ok) };
+    writeln!(err, "warning: {}: {damage}; only what lies before can be cut out", args.log.display())?;
+    Ok(Exit::Unreadable)
 }
 
 /// Returns the name of the member whose log it is, if the log tells.
@@ -269,14 +274,15 @@ enum Choice {
     Span(Span),
 }
 
-fn choose(args: &ExportArgs, log: &Path) -> anyhow::Result<Choice> {
+fn choose(args: &ExportArgs, log: &Path) -> anyhow::Result<(Choice, Option<Damage>)> {
     if args.from.is_some() || args.to.is_some() {
-        return Ok(Choice::Span(span(args, log)?));
+        let (span, damage) = span(args, log)?;
+        return Ok((Choice::Span(span), damage));
     }
-    let found = windows(log)?;
+    let (found, damage) = windows_before_damage(log)?;
     let wanted = |window: &&Window| args.term.is_none_or(|term| window.term.0 == term);
     if let Some(window) = found.iter().rev().find(wanted) {
-        return Ok(Choice::Incident(*window));
+        return Ok((Choice::Incident(*window), damage));
     }
     let terms: Vec<String> = found.iter().map(|window| window.term.to_string()).collect();
     let remedy = if terms.is_empty() {
@@ -284,14 +290,24 @@ fn choose(args: &ExportArgs, log: &Path) -> anyhow::Result<Choice> {
     } else {
         format!("there are incidents of the terms {}", terms.join(", "))
     };
-    anyhow::bail!("no such incident in {}; {remedy}", args.log.display())
+    let readable = damage.map_or(String::new(), |damage| format!(" as far as it can be read ({damage})"));
+    anyhow::bail!("no such incident in {}{readable}; {remedy}", args.log.display())
 }
 
-fn span(args: &ExportArgs, log: &Path) -> anyhow::Result<Span> {
+/// Returns the stretch that is wanted, as far as the log is whole, and how it is damaged.
+fn span(args: &ExportArgs, log: &Path) -> anyhow::Result<(Span, Option<Damage>)> {
     let mut found: Option<Span> = None;
+    // What was found before the batch that is read: damage may cut that one.
+    let mut before: Option<Span> = None;
     for record in LogReader::<Event>::open(log)? {
-        let record = record?;
+        let record = match record {
+            Ok(record) => record,
+            Err(damage) => return Ok((before.with_context(|| nothing(args, Some(&damage)))?, Some(damage))),
+        };
         let (seq, wall): (Seq, WallNanos) = (record.seq, record.wall);
+        if record.cause.is_none() {
+            before = found;
+        }
         let wanted = args.from.is_none_or(|from| from.is_reached_by(seq, wall))
             && args.to.is_none_or(|to| !to.is_passed_by(seq, wall));
         // Decisions go with what they answer.
@@ -300,8 +316,10 @@ fn span(args: &ExportArgs, log: &Path) -> anyhow::Result<Span> {
             found = Some(Span { first: found.map_or(seq, |span| span.first), last: seq });
         }
     }
-    found.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "no record of the log lies between --from and --to")
-            .into()
-    })
+    Ok((found.with_context(|| nothing(args, None))?, None))
+}
+
+fn nothing(args: &ExportArgs, damage: Option<&Damage>) -> String {
+    let readable = damage.map_or(String::new(), |damage| format!(", as far as it can be read ({damage}),"));
+    format!("no record of {}{readable} lies between --from and --to", args.log.display())
 }

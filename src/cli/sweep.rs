@@ -7,7 +7,7 @@ pub use grid::{Escalation, escalations, grid, lengths};
 pub use trials::{Row, Trials};
 
 use super::exit::Exit;
-use crate::cli::explain::{Gathered, gather};
+use crate::cli::explain::{Gathered, gather, reservations, worst_of};
 use crate::cluster::{Profile, Scenario, ScenarioMember};
 use crate::config::closest;
 use clap::Args;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 /// Arguments of `pgfo sweep`.
 ///
-/// Exit codes: 0 done, 2 wrong usage.
+/// Exit codes: 0 done, 2 wrong usage; where logs are named that are damaged or diverged, those of `pgfo replay`.
 #[derive(Clone, Debug, Args)]
 pub struct SweepArgs {
     /// Logs of one cluster, or a folder of them: its members, and its delays as measured, take the place of the profile's.
@@ -76,8 +76,8 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When `out` can't be written.
 pub fn run_to(args: &SweepArgs, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Exit> {
-    let trials = match plan(args) {
-        Ok(trials) => trials,
+    let (trials, exit) = match plan(args, err) {
+        Ok(planned) => planned,
         Err(error) => {
             writeln!(err, "error: {error}")?;
             return Ok(Exit::Usage);
@@ -101,11 +101,12 @@ pub fn run_to(args: &SweepArgs, out: &mut impl Write, err: &mut impl Write) -> a
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        Ok(()) | Err(_) => Ok(Exit::Ok),
+        Ok(()) | Err(_) => Ok(exit),
     }
 }
 
-fn plan(args: &SweepArgs) -> Result<Trials, String> {
+fn plan(args: &SweepArgs, err: &mut impl Write) -> Result<(Trials, Exit), String> {
+    let mut exit = Exit::Ok;
     let mut profile = Profile::named(&args.profile).ok_or_else(|| {
         let meant = closest(&args.profile, Profile::NAMES)
             .map_or(String::new(), |m| format!("; did you mean {m:?}?"));
@@ -114,6 +115,8 @@ fn plan(args: &SweepArgs) -> Result<Trials, String> {
     let mut base = Scenario::default();
     if !args.logs.is_empty() {
         let (logs, delays) = gather(&args.logs)?;
+        reservations(&logs, err).map_err(|error| error.to_string())?;
+        exit = worst_of(&logs);
         let settings = logs.iter().find_map(Gathered::settings).ok_or("no log names its settings")?;
         base.members = settings
             .members
@@ -139,20 +142,32 @@ fn plan(args: &SweepArgs) -> Result<Trials, String> {
         profile.name = format!("{}, {how}", profile.name);
     }
     let (heartbeats, leases) = (lengths(&args.heartbeat)?, lengths(&args.lease)?);
-    let grid = grid(&heartbeats, &escalations(&args.escalation)?, &leases);
+    let escalations = escalations(&args.escalation)?;
+    let grid = grid(&heartbeats, &escalations, &leases);
     if grid.is_empty() {
         return Err(
             "no lease outlives two heartbeats and the reserve of its fence; try longer leases".to_owned()
         );
     }
-    Ok(Trials {
+    let asked = heartbeats.len() * escalations.len() * leases.len();
+    if grid.len() < asked {
+        let left_out = asked - grid.len();
+        writeln!(
+            err,
+            "note: {left_out} of {asked} rows are left out: no lease outlives two heartbeats and the reserve of its fence \
+             there"
+        )
+        .map_err(|error| error.to_string())?;
+    }
+    let trials = Trials {
         profile,
         base,
         grid,
         seeds: args.seeds,
         noise_ms: args.noise_minutes * 60_000,
         threads: usize::try_from(args.threads).unwrap_or(1),
-    })
+    };
+    Ok((trials, exit))
 }
 
 fn bar(rows: u64) -> ProgressBar {

@@ -39,7 +39,9 @@ pub enum DamageKind {
     #[error("its block is damaged: {0}")]
     Block(String),
     /// The store itself can't be opened or read.
-    #[error("the store can't be read: {0}")]
+    #[error(
+        "the store can't be read: {0}; take another copy of it, the files in incidents/ beside it, or the other members' logs"
+    )]
     Store(String),
     /// The header that tells where the chain begins is damaged.
     #[error("the log's header is damaged: {0}")]

@@ -137,6 +137,7 @@ pub use checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, STATE_BYTES_MAX};
 pub use codec::{CodecError, FORMAT_VERSION, RECORD_BYTES_MAX, decode_bounded, encode_bounded};
 pub use damage::{Damage, DamageKind};
 pub use entry::BATCH_BYTES_MAX;
+pub(crate) use flat::FLAT_MAGIC;
 pub use flat::{ExportError, Exported};
 pub use log::{AppendRefused, Block, CloseError, Durability, EventLog, Opened, Receipt, Records};
 pub use notices::LogCondition;

@@ -34,12 +34,12 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// The system refused.
-    #[error("{}: {source}; check the path, its permissions, and the room for a copy in TMPDIR", path.display())]
+    #[error("{}: {error}; check the path, its permissions, and the room for a copy in TMPDIR", path.display())]
     Io {
         /// What was named.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -91,7 +91,7 @@ impl<E: DeserializeOwned> LogReader<E> {
     /// [`ReadError`] if there is no log or it can't be copied. Damage is no error: it is yielded.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
-        let io_error = |source| ReadError::Io { path: path.to_path_buf(), source };
+        let io_error = |error| ReadError::Io { path: path.to_path_buf(), error };
         // `events.db/` names the same directory as `events.db`.
         let path = std::path::absolute(path).map_err(io_error)?;
         let metadata = std::fs::metadata(&path).map_err(io_error)?;
@@ -110,7 +110,7 @@ impl<E: DeserializeOwned> LogReader<E> {
     }
 
     fn open_flat(path: &Path) -> Result<Self, ReadError> {
-        let io_error = |source| ReadError::Io { path: path.to_path_buf(), source };
+        let io_error = |error| ReadError::Io { path: path.to_path_buf(), error };
         let mut magic = Vec::new();
         let file = File::open(path).map_err(io_error)?;
         (&file).take(FLAT_MAGIC.len() as u64).read_to_end(&mut magic).map_err(io_error)?;
@@ -138,7 +138,7 @@ impl<E: DeserializeOwned> LogReader<E> {
     }
 
     fn open_store(path: &Path, head: Option<&Path>, head_required: bool) -> Result<Self, ReadError> {
-        let io_error = |source| ReadError::Io { path: path.to_path_buf(), source };
+        let io_error = |error| ReadError::Io { path: path.to_path_buf(), error };
         // Before the copy is made: of a log that is being written, the copy then has at least that.
         let found = match head {
             Some(head) => read_head(head).map_err(io_error)?,

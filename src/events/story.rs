@@ -12,7 +12,7 @@ mod words;
 
 pub use memory::{Folded, StoryMemory};
 pub use settings::describe_settings_changes;
-pub use words::{electable, fence_reason, grouped, lineage, position};
+pub use words::{ability, electable, fence_reason, grouped, lineage, position};
 
 use super::{Decision, Event, Message, Observation, Record, Settings};
 use crate::core::Term;

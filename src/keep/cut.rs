@@ -25,7 +25,7 @@ pub enum CutError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log is damaged before the end of what was wanted.
-    #[error("{0}")]
+    #[error(transparent)]
     Damaged(#[from] Damage),
     /// The state to begin with can't be had.
     #[error("the log can't be cut: {0}")]
@@ -69,24 +69,43 @@ impl Folding {
 /// Returns the incidents in a log, the oldest first, the one it ends in included.
 ///
 /// # Errors
-/// [`CutError`]; a damaged log yields those before the damage only if there is none.
+/// [`CutError`], a damaged log included.
 pub fn windows(path: &Path) -> Result<Vec<Window>, CutError> {
+    let (found, damage) = windows_before_damage(path)?;
+    damage.map_or(Ok(found), |damage| Err(damage.into()))
+}
+
+/// Returns the incidents of the undamaged part of a log, as [`windows`] does, and how it is damaged.
+///
+/// # Errors
+/// [`CutError`]
+pub fn windows_before_damage(path: &Path) -> Result<(Vec<Window>, Option<Damage>), CutError> {
     let reader = LogReader::<Event>::open(path)?;
     let begun = reader.checkpoint().map(open_state).transpose().map_err(CutError::Beginning)?;
     let mut watcher = IncidentWatcher::new(begun.as_ref().and_then(|states| states.ledger.announced()));
     let mut found = Vec::new();
     let mut batch: Vec<Record> = Vec::new();
+    let mut damage = None;
     for record in reader {
-        let record = record?;
+        let record = match record {
+            Ok(record) => record,
+            Err(found) => {
+                damage = Some(found);
+                break;
+            }
+        };
         if record.cause.is_none() {
             found.extend(watcher.see(&batch));
             batch.clear();
         }
         batch.push(record);
     }
-    found.extend(watcher.see(&batch));
+    // Damage may have cut the last batch, and a file without its end would replay as a divergence.
+    if damage.is_none() {
+        found.extend(watcher.see(&batch));
+    }
     found.extend(watcher.finish());
-    Ok(found)
+    Ok((found, damage))
 }
 
 /// Writes a stretch of a log as a file that can be audited by itself. `place` says where a record lies.

@@ -12,7 +12,7 @@ mod retention;
 mod state;
 mod watcher;
 
-pub use cut::{CutError, Span, cut, windows};
+pub use cut::{CutError, Span, cut, windows, windows_before_damage};
 pub use incident::{INCIDENTS_DIR, IncidentFile, IncidentName, bound, list, write};
 pub use keeper::{Keeper, KeeperConfig};
 pub use recover::{Recovered, Unrecoverable, fold_all, open_log, recover, states_at};

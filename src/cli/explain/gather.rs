@@ -2,13 +2,16 @@
 //! own words, and every look at a primary. It audits on the way, and must never change a log.
 
 use super::deeds::{Deed, deed};
+use super::stretches::{ClockWatch, Stretch, stretch_of};
 use crate::cli::replay::{Audit, AuditOptions, Log, Seen, audit_path};
 use crate::core::{Lsn, MemberId, Nanos, Term};
 use crate::events::story::{StoryMemory, describe, tell};
 use crate::events::{
-    Answer, Decision, Event, Message, Observation, ProbeKind, ProbeReport, ReadError, Record, Settings,
+    Ability, Answer, Decision, Event, Heartbeat, Message, Observation, ProbeKind, ProbeReport, ReadError,
+    Record, Settings, Unelectable,
 };
 use pgfo_replay::{Seq, WallNanos};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A record that matters to a failover.
@@ -50,12 +53,38 @@ pub struct Glance {
 /// A heartbeat that was heard, as short as it can be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
+    /// The record.
+    pub seq: Seq,
     /// When it came.
     pub wall: WallNanos,
     /// Who sent it.
     pub from: MemberId,
     /// Where the WAL of a PostgreSQL that is no standby ended.
     pub lsn: Option<Lsn>,
+}
+
+/// What a member said last of what it can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The record.
+    pub seq: Seq,
+    /// When.
+    pub wall: WallNanos,
+    /// Whether it can vote.
+    pub able: Ability,
+    /// Whether it can be promoted.
+    pub electable: Result<(), Unelectable>,
+}
+
+/// A connection that was made, or a stream of WAL that was seen, as short as it can be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Met {
+    /// The record.
+    pub seq: Seq,
+    /// When.
+    pub wall: WallNanos,
+    /// With whom.
+    pub peer: MemberId,
 }
 
 /// One log, audited and read.
@@ -69,8 +98,14 @@ pub struct Gathered {
     pub glances: Vec<Glance>,
     /// All heartbeats that were heard, in order.
     pub told: Vec<Told>,
-    /// How far this member's clock is ahead of the common time.
-    pub ahead_nanos: i64,
+    /// All connections that were made, in order.
+    pub met: Vec<Met>,
+    /// From whom its WAL receiver was seen to stream, in order.
+    pub streamed: Vec<Met>,
+    /// What each member was heard to say last of what it can do, this one included.
+    pub standings: BTreeMap<MemberId, Standing>,
+    /// How its clock went, in order.
+    pub stretches: Vec<Stretch>,
 }
 
 impl Gathered {
@@ -88,7 +123,10 @@ impl Gathered {
             kept: gathering.kept,
             glances: gathering.glances,
             told: gathering.told,
-            ahead_nanos: 0,
+            met: gathering.met,
+            streamed: gathering.streamed,
+            standings: gathering.standings,
+            stretches: gathering.clock.stretches,
         })
     }
 
@@ -110,27 +148,45 @@ impl Gathered {
         self.settings().map(|s| s.me)
     }
 
-    /// Returns a stamp of this log as common time.
+    /// Returns the stamps of a record of this log as common time.
     #[must_use]
-    pub const fn common(&self, wall: WallNanos) -> i64 {
-        wall.0 - self.ahead_nanos
+    pub fn common(&self, seq: Seq, wall: WallNanos) -> i64 {
+        let stretch = stretch_of(&self.stretches, seq).map(|at| &self.stretches[at]);
+        wall.0 - stretch.map_or(0, |stretch| stretch.ahead_nanos)
+    }
+
+    /// Returns how far this member's clock is ahead of the common time at the end of its log, nanoseconds.
+    #[must_use]
+    pub fn ahead_nanos(&self) -> i64 {
+        self.stretches.last().map_or(0, |stretch| stretch.ahead_nanos)
+    }
+
+    /// Returns the common time of its last record.
+    #[must_use]
+    pub fn end(&self) -> Option<i64> {
+        self.audit().last.map(|(seq, wall)| self.common(seq, wall))
     }
 
     /// Returns the last answer that this member had from `target` before a common instant.
     #[must_use]
     pub fn last_answer(&self, target: MemberId, before: i64) -> Option<&Glance> {
-        self.glances.iter().rev().find(|g| g.target == target && g.answered && self.common(g.wall) <= before)
+        let is_meant = |g: &&Glance| g.target == target && g.answered && self.common(g.seq, g.wall) <= before;
+        self.glances.iter().rev().find(is_meant)
     }
 }
 
 #[derive(Default)]
 struct Gathering {
     settings: Option<Settings>,
+    clock: ClockWatch,
     memory: StoryMemory,
     known: Option<(MemberId, Term)>,
     kept: Vec<Kept>,
     glances: Vec<Glance>,
     told: Vec<Told>,
+    met: Vec<Met>,
+    streamed: Vec<Met>,
+    standings: BTreeMap<MemberId, Standing>,
 }
 
 impl Gathering {
@@ -138,6 +194,7 @@ impl Gathering {
         match seen {
             Seen::Beginning(states) => {
                 let ledger = &states.ledger;
+                self.clock.resume(states);
                 self.settings = Some(ledger.settings.clone());
                 self.known = ledger.announced().map(|a| (a.primary, a.term));
                 self.memory.resume(&ledger.settings, self.known);
@@ -146,7 +203,13 @@ impl Gathering {
         }
     }
 
+    fn stands(&mut self, record: &Record, who: MemberId, h: &Heartbeat) {
+        let Record { seq, wall, .. } = *record;
+        self.standings.insert(who, Standing { seq, wall, able: h.able, electable: h.electable });
+    }
+
     fn see(&mut self, record: &Record) {
+        self.clock.see(record);
         match &record.event {
             Event::Observed(Observation::ProcessStarted(start)) => {
                 self.settings = Some(start.settings.clone())
@@ -176,7 +239,19 @@ impl Gathering {
             }) => {
                 let writes = h.postgres.filter(|p| p.in_recovery == Some(false));
                 let lsn = writes.and_then(|p| p.received.max(p.replayed));
-                self.told.push(Told { wall: record.wall, from: *from, lsn });
+                self.stands(record, *from, h);
+                self.told.push(Told { seq: record.seq, wall: record.wall, from: *from, lsn });
+            }
+            Event::Observed(Observation::PeerConnected { member, .. }) => {
+                self.met.push(Met { seq: record.seq, wall: record.wall, peer: *member });
+            }
+            Event::Observed(Observation::ReceiverSeen { from: Some(peer) }) => {
+                self.streamed.push(Met { seq: record.seq, wall: record.wall, peer: *peer });
+            }
+            Event::Decided(Decision::HeartbeatSent(h)) => {
+                if let Some(me) = self.settings.as_ref().map(|s| s.me) {
+                    self.stands(record, me, h);
+                }
             }
             Event::Observed(_) | Event::Decided(_) => {}
         }

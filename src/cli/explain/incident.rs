@@ -3,6 +3,7 @@
 
 use super::deeds::What;
 use super::gather::{Gathered, Kept};
+use super::signs::{BEFORE_NANOS, first_sign};
 use crate::cli::replay::{Audit, Senders, Sent};
 use crate::core::{MemberId, Term};
 use crate::events::{CandidacyKind, Decision, Event, Message, Observation};
@@ -11,9 +12,6 @@ use std::collections::BTreeSet;
 /// Without a sign for this long, and with nobody holding the primary down, what follows is another
 /// incident: longer than any pause between two attempts at an election.
 const QUIET_NANOS: i64 = 15_000_000_000;
-
-/// A connection that was lost this long before belongs to it.
-const BEFORE_NANOS: i64 = 3_000_000_000;
 
 /// One record of one log, by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub struct Mark {
 pub struct Incident {
     /// The primary it is about, and its term.
     pub about: (MemberId, Term),
-    /// Common time of the first sign.
+    /// Common time of the first sign that nobody took back; earlier ones may be among the marks.
     pub began: i64,
     /// Common time of the last mark.
     pub ended: i64,
@@ -158,7 +156,7 @@ pub fn incidents(logs: &[Gathered]) -> Vec<Incident> {
                 .iter()
                 .enumerate()
                 .filter(|(i, _)| counts(logs, &senders, log, *i))
-                .map(|(i, k)| Mark { at: gathered.common(k.record.wall), log, kept: i }),
+                .map(|(i, k)| Mark { at: gathered.common(k.record.seq, k.record.wall), log, kept: i }),
         );
     }
     // Stable: records of one log keep their order.
@@ -178,6 +176,10 @@ pub fn incidents(logs: &[Gathered]) -> Vec<Incident> {
             None => {}
         }
     }
+    for incident in &mut all {
+        incident.began = first_sign(logs, incident).unwrap_or(incident.began);
+    }
+    all.sort_by_key(|incident| incident.began);
     all
 }
 

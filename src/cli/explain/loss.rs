@@ -105,10 +105,11 @@ fn log_of<'a>(logs: &'a [Gathered], name: &str) -> Option<&'a Gathered> {
 /// The last that any log at hand heard of where a primary's WAL ended, by a probe or a heartbeat.
 fn last_heard(logs: &[Gathered], old: MemberId, end: i64) -> Option<Heard> {
     let of = |(by, log): (usize, &Gathered)| {
-        let probe = log.last_answer(old, end).and_then(|g| Some((log.common(g.wall), g.lsn?)));
-        let is_before = |told: &&Told| told.from == old && told.lsn.is_some() && log.common(told.wall) <= end;
+        let probe = log.last_answer(old, end).and_then(|g| Some((log.common(g.seq, g.wall), g.lsn?)));
+        let is_before =
+            |told: &&Told| told.from == old && told.lsn.is_some() && log.common(told.seq, told.wall) <= end;
         let told = log.told.iter().rev().find(is_before);
-        let told = told.and_then(|told| Some((log.common(told.wall), told.lsn?)));
+        let told = told.and_then(|told| Some((log.common(told.seq, told.wall), told.lsn?)));
         let newest = probe.into_iter().chain(told).max_by_key(|(at, lsn)| (*lsn, *at))?;
         Some(Heard { at: newest.0, lsn: newest.1, by })
     };
@@ -119,7 +120,7 @@ fn last_heard(logs: &[Gathered], old: MemberId, end: i64) -> Option<Heard> {
 fn settled(logs: &[Gathered], old: MemberId, end: i64) -> bool {
     let Some(log) = logs.iter().find(|log| log.me() == Some(old)) else { return false };
     let is_settled = |g: &Glance| g.target == old && g.in_recovery && g.waits_for_wal;
-    log.glances.iter().any(|g| is_settled(g) && end < log.common(g.wall))
+    log.glances.iter().any(|g| is_settled(g) && end < log.common(g.seq, g.wall))
 }
 
 /// Whether the old primary came back, and had replayed all that it has, and that ends at the fork or
@@ -132,7 +133,7 @@ fn ended_by(logs: &[Gathered], incident: &Incident, old: MemberId, end: i64, for
     });
     let until = ordered.map_or(i64::MAX, |m| m.at);
     let last = log.glances.iter().rev().find(|g| {
-        let at = log.common(g.wall);
+        let at = log.common(g.seq, g.wall);
         g.target == old && g.in_recovery && g.waits_for_wal && end < at && at <= until
     });
     last.and_then(|g| g.lsn).is_some_and(|lsn| lsn <= fork)

@@ -44,7 +44,7 @@ pub(super) fn outage(logs: &[Gathered], incident: &Incident, settings: &Settings
         .iter()
         .filter_map(|log| {
             let answers = log.glances.iter().rev();
-            let mut answers = answers.map(|g| (log.common(g.wall), g));
+            let mut answers = answers.map(|g| (log.common(g.seq, g.wall), g));
             answers.find(|(at, g)| g.target == old && g.answered && !g.in_recovery && *at < end)
         })
         .map(|(at, _)| at)

@@ -9,9 +9,12 @@ use super::incident::{Incident, Mark, kept};
 use super::loss::{Loss, loss};
 use super::outage::{Outage, outage, outage_words};
 use super::phases::{Phase, phases};
+use super::stretches::clock_words;
+use super::why_not::why_not;
 use crate::cli::replay::text::time;
 use crate::core::{MemberId, Nanos};
-use crate::events::{Decision, Event, NoElection, Refusal, Settings};
+use crate::events::story::fence_reason;
+use crate::events::{FenceReason, Settings};
 use pgfo_replay::WallNanos;
 use serde::Serialize;
 
@@ -93,6 +96,8 @@ pub struct Page {
     pub old_primary: Option<String>,
     /// Members whose logs are not at hand: of them only what they told is known.
     pub missing_logs: Vec<String>,
+    /// Whose clock was set meanwhile, or off, and by how much; all times here are corrected.
+    pub clocks: Vec<String>,
 }
 
 impl Page {
@@ -132,16 +137,18 @@ impl Page {
                             | What::CaughtUp
                     )
             }),
-            why_not: view.why_not(),
+            why_not: why_not(logs, incident, &settings),
             candidates: candidates(logs, incident, &settings),
             votes: view.lines(|_, k| {
                 matches!(k.deed.what, What::Voted { .. } | What::Refused { .. } | What::FreezeRefused)
             }),
+            // An announcement of the failed primary itself may still be passed on.
             taken_over: view.lines(|_, k| {
-                matches!(
-                    k.deed.what,
-                    What::Won { .. } | What::PromotionOrdered | What::Promoted { .. } | What::Announced
-                )
+                k.deed.term > Some(incident.about.1)
+                    && matches!(
+                        k.deed.what,
+                        What::Won { .. } | What::PromotionOrdered | What::Promoted { .. } | What::Announced
+                    )
             }),
             phases: phases(logs, incident),
             loss: loss(logs, incident, &settings, stopped),
@@ -149,6 +156,7 @@ impl Page {
             old_primary: became(logs, incident, &settings),
             afterwards: view.lines(|mark, k| view.is_afterwards(mark, k)),
             missing_logs,
+            clocks: clock_words(logs, incident.began, incident.ended),
         }
     }
 }
@@ -206,10 +214,17 @@ impl View<'_> {
                 names(self.settings, self.incident.suspects(self.logs).into_iter())
             ),
             (Kind::FormerPrimaryRefused, _) => {
-                let who =
-                    self.marks().find(|k| matches!(k.deed.what, What::Fence(_) | What::FollowRefused { .. }));
-                let who = who.map_or(primary, |k| k.deed.who);
-                format!("{}, a former primary, was kept from writing", self.settings.name(who))
+                let kept = self.marks().find(|k| kept_from_writing(&k.deed.what).is_some());
+                let who = kept.map_or(primary, |k| k.deed.who);
+                let why = kept.and_then(|k| kept_from_writing(&k.deed.what));
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                let name = self.settings.name(who);
+                if who == primary {
+                    return format!(
+                        "{name}, primary of term {term} until then, was kept from writing{why}; nobody had taken over"
+                    );
+                }
+                format!("{name}, a former primary, was kept from writing{why}")
             }
             _ => {
                 let why =
@@ -282,73 +297,38 @@ impl View<'_> {
             });
             last = Some((*mark, k.deed.what));
             let member = self.logs[mark.log].audit().member().unwrap_or("?").to_owned();
-            if let Some(line) = lines.iter_mut().find(|l| l.text == k.text && l.member == member) {
+            let after_ns = mark.at - self.incident.began;
+            // The first sign has a line of its own, whatever was said and taken back before it.
+            let is_same = |l: &Line| (l.after_ns < 0) == (after_ns < 0) && l.text == k.text;
+            if let Some(line) = lines.iter_mut().find(|l| l.member == member && is_same(l)) {
                 line.again += 1;
             } else if !heard_twice {
-                lines.push(Line {
-                    after_ns: mark.at - self.incident.began,
-                    member,
-                    record: k.record.seq.0,
-                    text: k.text.clone(),
-                    again: 0,
-                });
+                lines.push(Line { after_ns, member, record: k.record.seq.0, text: k.text.clone(), again: 0 });
             }
         }
         lines
     }
+}
 
-    /// The last word of each member that could not, and when those that refused had seen the primary last.
-    fn why_not(&self) -> Vec<String> {
-        if self.incident.winner.is_some() {
-            return Vec::new();
+/// What kept a former primary from writing, and why.
+fn kept_from_writing(what: &What) -> Option<String> {
+    match what {
+        What::Fence(Some(why)) => Some(format!("it was fenced, because {}", because(why))),
+        What::Fence(None) => Some("its guard fenced it".to_owned()),
+        What::FollowRefused { .. } => {
+            Some("its WAL went past the fork, it needs a rewind or a new base backup".to_owned())
         }
-        let mut said: Vec<String> = Vec::new();
-        for member in self.settings.ids() {
-            let last = self.incident.marks.iter().rev().find(|m| {
-                let k = kept(self.logs, **m);
-                k.deed.who == member && matches!(k.deed.what, What::Abandoned | What::Withheld(_))
-            });
-            let Some(mark) = last else { continue };
-            let k = kept(self.logs, *mark);
-            let mut text = k.text.clone();
-            for seer in seers(&k.record.event) {
-                text.push_str(&self.saw_last(seer, mark.at));
-            }
-            said.push(text);
+        What::PostmasterSeen { sealed: true } => {
+            Some("standby.signal, which its fence had left, lets it run read-only".to_owned())
         }
-        if said.is_empty() && !self.incident.down.is_empty() {
-            said.push("nobody asked for votes within these logs".to_owned());
-        }
-        said
-    }
-
-    /// `; node3 had its last answer from node1 0.400 s before`, if its log is at hand.
-    fn saw_last(&self, seer: MemberId, before: i64) -> String {
-        let name = self.settings.name(seer);
-        let log = self.logs.iter().find(|log| log.audit().member() == Some(name));
-        let primary = self.incident.about.0;
-        let seen = log.and_then(|log| Some(before - log.common(log.last_answer(primary, before)?.wall)));
-        seen.map_or(String::new(), |ago| {
-            format!("; {name} had its last answer from {} {} before", self.settings.name(primary), span(ago))
-        })
+        _ => None,
     }
 }
 
-fn seers(event: &Event) -> Vec<MemberId> {
-    match event {
-        Event::Decided(Decision::ElectionAbandoned {
-            why: NoElection::TooFewHoldItDown { seers, .. },
-            ..
-        }) => seers.clone(),
-        Event::Decided(Decision::ElectionAbandoned {
-            why: NoElection::TooFewVotes { refused, .. }, ..
-        }) => refused
-            .iter()
-            .filter(|(_, why)| matches!(why, Refusal::SeesPrimary(_)))
-            .map(|(member, _)| *member)
-            .collect(),
-        _ => Vec::new(),
-    }
+/// A reason in words, without what follows from it.
+fn because(why: &FenceReason) -> String {
+    let words = fence_reason(why);
+    words.split_once("; ").map_or(words.clone(), |(reason, _)| reason.to_owned())
 }
 
 fn names(settings: &Settings, members: impl Iterator<Item = MemberId>) -> String {

@@ -20,7 +20,7 @@ pub struct Phase {
     /// How long it took, nanoseconds.
     pub took_ns: i64,
     /// From what to what.
-    pub what: &'static str,
+    pub what: String,
 }
 
 /// Returns the phases in the order in which they begin.
@@ -40,15 +40,15 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     let over = first(old, &|w| matches!(w, What::Released | What::Confirmed))
         .or_else(|| first(old, &|w| matches!(w, What::FenceEnded { complete: true })));
     let stood = incident.winner.and_then(|(member, term)| {
-        incident.marks.iter().copied().find(|m| {
+        marks(incident).find(|m| {
             let deed = kept(logs, *m).deed;
             deed.who == member && deed.term == Some(term) && matches!(deed.what, What::Stood(_))
         })
     });
     let before = |at: Option<i64>, is: &dyn Fn(&What) -> bool| {
         let at = at?;
-        let marks = incident.marks.iter().rev().filter(|m| m.at <= at);
-        find(logs, marks.copied(), candidate, is).map(|m| m.at)
+        let marks = marks(incident).rev().filter(|m| m.at <= at);
+        find(logs, marks, candidate, is).map(|m| m.at)
     };
     let stood = stood.map(|m| m.at);
     let planned = before(stood, &|w| *w == What::Planned);
@@ -57,13 +57,13 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
     let won = last(candidate, &|w| matches!(w, What::Won { .. }));
     let ordered = last(candidate, &|w| *w == What::PromotionOrdered);
     let promoted = last(candidate, &|w| matches!(w, What::Promoted { done: true }));
-    let announced = last(candidate, &|w| *w == What::Announced);
-    let learned = last(None, &|w| *w == What::Learned);
+    // Where the winner's records are missing, who learned first is all that is known of its announcement.
+    let learned = last(None, &|w| *w == What::Learned).filter(|at| promoted.is_some() || taken < Some(*at));
     let followed = last(None, &|w| matches!(w, What::Followed { streams: true }));
     // A candidacy in a lower term came to nothing.
     let tried = incident.winner.and_then(|(_, term)| {
         let lower = |d: &super::deeds::Deed| matches!(d.what, What::Stood(_)) && d.term < Some(term);
-        incident.marks.iter().find(|m| lower(&kept(logs, **m).deed)).map(|m| m.at)
+        marks(incident).find(|m| lower(&kept(logs, *m).deed)).map(|m| m.at)
     });
     let spans = [
         ("earlier tries", tried, asked, "candidacies that were given up, or found too few votes"),
@@ -75,35 +75,62 @@ pub(super) fn phases(logs: &[Gathered], incident: &Incident) -> Vec<Phase> {
         ("vote", votes, won, "until a quorum had voted"),
         ("arming", won, ordered, "until the guard held the deadline of the new term"),
         ("promotion", ordered, promoted, "until PostgreSQL had left recovery"),
-        ("announcement", announced.or(promoted), learned, "until the last member had learned of it"),
-        ("others follow", announced.or(promoted), followed, "until the last standby streamed from it"),
+        ("announcement", taken.or(promoted), learned, "until the last member had learned of it"),
+        ("others follow", taken.or(promoted), followed, "until the last standby streamed from it"),
     ];
     let mut phases: Vec<Phase> = spans
         .into_iter()
         .filter_map(|(name, from, to, what)| {
             let (from, to) = (from?, to?);
+            let what = what.to_owned();
             (to >= from).then_some(Phase { name, begins_ns: from - sign, took_ns: to - from, what })
         })
         .collect();
     phases.sort_by_key(|p| p.begins_ns);
-    fill(&mut phases);
+    let is_told = won.is_some() || incident.winner.is_none();
+    let gap = if is_told {
+        let what = "none of these: too few held it down, or it still wrote, or nobody could stand".to_owned();
+        ("undecided", what)
+    } else {
+        ("not told", not_told(logs, candidate))
+    };
+    fill(&mut phases, taken.map(|taken| taken - sign), gap);
     phases
 }
 
-/// Tells of each stretch that no phase covers.
-fn fill(phases: &mut Vec<Phase>) {
+/// Why election and promotion are not in these logs.
+fn not_told(logs: &[Gathered], candidate: Option<MemberId>) -> String {
+    let settings = logs.iter().find_map(Gathered::settings);
+    let name = settings.zip(candidate).map_or("who won", |(settings, member)| settings.name(member));
+    let why = if logs.iter().any(|log| log.me() == candidate) {
+        "lost its records of then"
+    } else {
+        "is not at hand"
+    };
+    format!("election and promotion: the log of {name} {why}")
+}
+
+/// Tells of each stretch that no phase covers, up to the take-over if there was one.
+fn fill(phases: &mut Vec<Phase>, taken_ns: Option<i64>, (name, what): (&'static str, String)) {
     let mut filled: Vec<Phase> = Vec::new();
     let mut until = 0;
+    let gap = |until: i64, to: i64| {
+        let took_ns = to - until;
+        (took_ns >= GAP_NANOS).then(|| Phase { name, begins_ns: until, took_ns, what: what.clone() })
+    };
     for phase in phases.drain(..) {
-        let gap = phase.begins_ns - until;
-        if gap >= GAP_NANOS {
-            let what = "none of these: too few held it down, or it still wrote, or nobody could stand";
-            filled.push(Phase { name: "undecided", begins_ns: until, took_ns: gap, what });
-        }
+        filled.extend(gap(until, phase.begins_ns.min(taken_ns.unwrap_or(i64::MAX))));
         until = until.max(phase.begins_ns + phase.took_ns);
         filled.push(phase);
     }
+    filled.extend(taken_ns.and_then(|taken| gap(until, taken)));
+    filled.sort_by_key(|p| p.begins_ns);
     *phases = filled;
+}
+
+/// What came before the first sign was taken back, and is no part of any phase.
+fn marks(incident: &Incident) -> impl DoubleEndedIterator<Item = Mark> {
+    incident.marks.iter().copied().filter(|m| incident.began <= m.at)
 }
 
 fn find(
@@ -124,7 +151,7 @@ fn first(
     by: Option<MemberId>,
     is: &dyn Fn(&What) -> bool,
 ) -> Option<i64> {
-    find(logs, incident.marks.iter().copied(), by, is).map(|m| m.at)
+    find(logs, marks(incident), by, is).map(|m| m.at)
 }
 
 fn last(
@@ -133,5 +160,5 @@ fn last(
     by: Option<MemberId>,
     is: &dyn Fn(&What) -> bool,
 ) -> Option<i64> {
-    find(logs, incident.marks.iter().rev().copied(), by, is).map(|m| m.at)
+    find(logs, marks(incident).rev(), by, is).map(|m| m.at)
 }

@@ -10,7 +10,7 @@ use pgfo_replay::WallNanos;
 use std::io::{self, Write};
 
 /// Prints what is wrong with the logs, before anything is said about what they tell.
-pub(super) fn reservations(logs: &[Gathered], out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn reservations(logs: &[Gathered], out: &mut impl Write) -> io::Result<()> {
     for log in logs.iter().filter(|log| log.audit().verdict() != Verdict::Identical) {
         let (path, style) = (log.log.path.display(), BAD);
         writeln!(out, "{style}Do not rely on {path}: what follows uses what could be read of it.{style:#}")?;
@@ -55,6 +55,9 @@ pub(super) fn page(page: &Page, out: &mut impl Write) -> io::Result<()> {
         let missing = printable(&page.missing_logs.join(", "));
         writeln!(out, "{DIM}without the log of {missing}: only what others heard is known of it{DIM:#}")?;
     }
+    for clock in &page.clocks {
+        writeln!(out, "{WARNING}{}{WARNING:#}", printable(clock))?;
+    }
     lines("What was seen", &page.seen, out)?;
     lines("Who stood, who did not", &page.stood, out)?;
     words("Why nobody took over", &page.why_not, out)?;
@@ -98,11 +101,16 @@ fn lines(title: &str, lines: &[Line], out: &mut impl Write) -> io::Result<()> {
             1 => " (said twice)".to_owned(),
             n => format!(" (said {} times)", n + 1),
         };
-        let at = format!("+{}", span(line.after_ns));
+        let at = since(line.after_ns);
         let place = place(line);
         writeln!(out, "  {at:>11}  {DIM}{place:<width$}{DIM:#}  {}{again}", printable(&line.text))?;
     }
     Ok(())
+}
+
+/// A time since the first sign, or before it.
+fn since(nanos: i64) -> String {
+    if nanos < 0 { span(nanos) } else { format!("+{}", span(nanos)) }
 }
 
 fn table(header: &[&str]) -> Table {
@@ -141,8 +149,8 @@ fn phases(page: &Page, out: &mut impl Write) -> io::Result<()> {
     heading("How long it took", out)?;
     let mut table = table(&["phase", "from", "took", ""]);
     for phase in &page.phases {
-        let begins = format!("+{}", span(phase.begins_ns));
-        table.add_row([phase.name.to_owned(), begins, span(phase.took_ns), phase.what.to_owned()]);
+        let begins = since(phase.begins_ns);
+        table.add_row([phase.name.to_owned(), begins, span(phase.took_ns), phase.what.clone()]);
     }
     print(&table, out)
 }

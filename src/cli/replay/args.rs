@@ -1,6 +1,5 @@
 //! Owns the command line of `pgfo replay`.
 
-use super::Log;
 use clap::Args;
 use pgfo_replay::{Seq, WallNanos};
 use std::path::PathBuf;
@@ -43,7 +42,7 @@ pub enum Bound {
     /// A record number, of each log.
     Record(Seq),
     /// A wall-clock time.
-    Time(WallNanos),
+    Time(Moment),
 }
 
 impl FromStr for Bound {
@@ -54,28 +53,33 @@ impl FromStr for Bound {
             return Ok(Self::Record(Seq(number)));
         }
         let wrong = || format!("{text:?} is neither a record number nor a time like 2026-01-31T12:00:00Z");
-        moment(text).map(Self::Time).ok_or_else(wrong)
+        text.parse().map(Self::Time).map_err(|_| wrong())
     }
 }
 
-/// A time, as incidents are chosen by.
+/// A time as it was written: all of the second, the millisecond or whatever its last digit stands for, because pages cut
+/// the digits that they leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(
-    /// Its end: a time that names no fraction of a second means all of that second.
-    pub WallNanos,
-);
+pub struct Moment {
+    /// Its first nanosecond.
+    pub first: WallNanos,
+    /// Its last nanosecond.
+    pub last: WallNanos,
+}
 
 impl FromStr for Moment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some(at) = moment(text) else {
+        let Some(first) = moment(text) else {
             return Err(format!(
                 "{text:?} is no time like 2026-01-31T12:00:00Z, or 20260131T120000Z as `pgfo incident list` writes it"
             ));
         };
-        let rest = if text.contains('.') { 0 } else { 999_999_999 };
-        Ok(Self(WallNanos(at.0.saturating_add(rest))))
+        let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).take(9).count();
+        let rest = (digits..9).fold(1_i64, |nanos, _| nanos * 10) - 1;
+        Ok(Self { first, last: WallNanos(first.0.saturating_add(rest)) })
     }
 }
 
@@ -107,7 +111,7 @@ impl Bound {
     pub fn is_reached_by(self, seq: Seq, wall: WallNanos) -> bool {
         match self {
             Self::Record(bound) => bound <= seq,
-            Self::Time(bound) => bound <= wall,
+            Self::Time(bound) => bound.first <= wall,
         }
     }
 
@@ -116,7 +120,7 @@ impl Bound {
     pub fn is_passed_by(self, seq: Seq, wall: WallNanos) -> bool {
         match self {
             Self::Record(bound) => bound < seq,
-            Self::Time(bound) => bound < wall,
+            Self::Time(bound) => bound.last < wall,
         }
     }
 }
@@ -129,7 +133,7 @@ impl ReplayArgs {
     pub(super) fn is_a_part(&self) -> Result<(), String> {
         let is_turned = match (self.from, self.to) {
             (Some(Bound::Record(from)), Some(Bound::Record(to))) => to < from,
-            (Some(Bound::Time(from)), Some(Bound::Time(to))) => to < from,
+            (Some(Bound::Time(from)), Some(Bound::Time(to))) => to.last < from.first,
             _ => false,
         };
         if is_turned {
@@ -143,22 +147,17 @@ impl ReplayArgs {
     ///
     /// # Errors
     /// Which records and times there are.
-    pub(super) fn holds_some(&self, logs: &[Log]) -> Result<(), String> {
-        let ends: Vec<_> = logs.iter().filter_map(|log| log.audit.first.zip(log.audit.last)).collect();
-        let may_hold = |((first, from), (last, to)): &((Seq, WallNanos), (Seq, WallNanos))| {
-            self.from.is_none_or(|bound| bound.is_reached_by(*last, *to))
-                && self.to.is_none_or(|bound| !bound.is_passed_by(*first, *from))
-        };
-        if ends.is_empty() || ends.iter().any(may_hold) {
+    pub(super) fn holds_some(&self, held: &[Held]) -> Result<(), String> {
+        if held.iter().all(|held| held.records.is_none()) || held.iter().any(|held| held.is_some_told) {
             return Ok(());
         }
-        let held: Vec<String> = ends
-            .iter()
-            .map(|((first, from), (last, to))| {
-                format!("{first} to {last}, {} to {}", super::text::time(*from), super::text::time(*to))
-            })
-            .collect();
-        Err(format!("no record lies between --from and --to; there are {}", held.join("; ")))
+        let there: Vec<String> = held.iter().filter_map(Held::words).collect();
+        let part = match (self.from, self.to) {
+            (Some(_), None) => "at --from or behind it",
+            (None, Some(_)) => "at --to or before it",
+            _ => "between --from and --to",
+        };
+        Err(format!("no record lies {part}; there are {}", there.join("; ")))
     }
 
     /// Returns whether a line with these stamps belongs to the part of the story to tell.
@@ -166,5 +165,28 @@ impl ReplayArgs {
     pub fn tells(&self, seq: Seq, wall: WallNanos) -> bool {
         self.from.is_none_or(|from| from.is_reached_by(seq, wall))
             && self.to.is_none_or(|to| !to.is_passed_by(seq, wall))
+    }
+}
+
+/// Which records a log holds. A clock may have been set: its times are not in the order of the records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    records: Option<(Seq, Seq)>,
+    times: Option<(WallNanos, WallNanos)>,
+    is_some_told: bool,
+}
+
+impl Held {
+    /// Takes one more record.
+    pub(super) fn see(&mut self, args: &ReplayArgs, seq: Seq, wall: WallNanos) {
+        self.records = Some((self.records.map_or(seq, |(first, _)| first), seq));
+        let (earliest, latest) = self.times.unwrap_or((wall, wall));
+        self.times = Some((earliest.min(wall), latest.max(wall)));
+        self.is_some_told |= args.tells(seq, wall);
+    }
+
+    fn words(&self) -> Option<String> {
+        let ((first, last), (earliest, latest)) = self.records.zip(self.times)?;
+        Some(format!("{first} to {last}, {} to {}", super::text::time(earliest), super::text::time(latest)))
     }
 }

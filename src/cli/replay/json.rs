@@ -6,8 +6,8 @@ use crate::cli::exit::Exit;
 use crate::core::CORE_REVISION;
 use pgfo_replay::WallNanos;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Serialize)]
@@ -30,7 +30,8 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct LogReport<'a> {
-    path: &'a Path,
+    /// As far as it is UTF-8.
+    path: Cow<'a, str>,
     member: Option<&'a str>,
     cluster: Option<&'a str>,
     records: u64,
@@ -120,7 +121,7 @@ fn timeline_report<'a>(logs: &'a [Log], timeline: &Timeline, args: &ReplayArgs) 
 fn log_report<'a>(log: &'a Log, args: &ReplayArgs) -> LogReport<'a> {
     let audit = &log.audit;
     LogReport {
-        path: &log.path,
+        path: log.path.to_string_lossy(),
         member: audit.member(),
         cluster: audit.cluster(),
         records: audit.records,

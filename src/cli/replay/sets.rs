@@ -1,6 +1,7 @@
 //! Owns which logs belong together: those named one by one are one set, and so are those in a folder.
 
-use crate::events::{HEAD_NAME, STORE_NAME};
+use crate::events::{FLAT_MAGIC, HEAD_NAME, STORE_NAME};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Logs of one cluster.
@@ -46,6 +47,21 @@ fn is_log(path: &Path) -> bool {
         || path.join("db").is_file()
 }
 
+/// Whether a file that was found, not named, may be a log: it begins as one, or is called so. What is wrong with that one
+/// is the reader's to say; a file that can't be read is, too.
+fn may_be_exported(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let is_called_so = path.extension().is_some_and(|ending| ending == "pgfo" || ending == "log");
+    let begins_as_one = || {
+        let mut beginning = [0; FLAT_MAGIC.len()];
+        match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut beginning)) {
+            Ok(()) => beginning == *FLAT_MAGIC,
+            Err(error) => error.kind() != std::io::ErrorKind::UnexpectedEof,
+        }
+    };
+    !is_hidden && (is_called_so || begins_as_one())
+}
+
 /// A folder of logs, each a file, a log's directory, or a member's directory with its log in `log`.
 fn folder(path: &Path) -> Result<LogSet, String> {
     let read = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -53,7 +69,13 @@ fn folder(path: &Path) -> Result<LogSet, String> {
     for entry in std::fs::read_dir(path).map_err(read)? {
         let entry = entry.map_err(read)?.path();
         let inner = entry.join("log");
-        if entry.is_file() || (entry.is_dir() && is_log(&entry)) {
+        if entry.is_file() {
+            if may_be_exported(&entry) {
+                logs.push(entry);
+            } else {
+                anstream::eprintln!("note: {} is no log, and is left out", entry.display());
+            }
+        } else if entry.is_dir() && is_log(&entry) {
             logs.push(entry);
         } else if inner.is_dir() && is_log(&inner) {
             logs.push(inner);

@@ -5,6 +5,7 @@ mod changes;
 mod modelled;
 mod outcome;
 mod recorded;
+mod sound;
 mod text;
 
 pub use changes::{Change, Changes, Value};
@@ -52,6 +53,9 @@ pub struct WhatIfArgs {
 /// Simulations of the modelled part, if nobody asked for more or fewer.
 const RUNS: u64 = 40;
 
+/// Why nothing can be asked of logs that are whole.
+const NO_INCIDENT: &str = "no incident: nobody held a primary down within these logs";
+
 impl WhatIfArgs {
     /// Returns whether anything is to be different.
     #[must_use]
@@ -88,11 +92,27 @@ pub(super) struct Case {
     asked: Asked,
 }
 
+/// A set of logs that the question is not asked of.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftOut {
+    set: String,
+    why: String,
+}
+
+/// The answers to one question.
+struct Answers {
+    cases: Vec<Case>,
+    left_out: Vec<LeftOut>,
+    exit: Exit,
+    asked: Vec<String>,
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     exit: u8,
     what_if: &'a [String],
     cases: &'a [Case],
+    left_out: &'a [LeftOut],
 }
 
 /// Runs it, writing to `out`, and what is wrong with the command line to `err`.
@@ -104,12 +124,12 @@ pub(super) fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Wri
             return Ok(Exit::Usage);
         }
     };
-    let (cases, exit, asked) = found;
+    let Answers { cases, left_out, exit, asked } = found;
     let written = if args.json {
-        let report = Report { exit: exit.code(), what_if: &asked, cases: &cases };
+        let report = Report { exit: exit.code(), what_if: &asked, cases: &cases, left_out: &left_out };
         serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
-        text::write(&cases, &asked, out)
+        text::write(&cases, &left_out, &asked, out)
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -117,15 +137,21 @@ pub(super) fn run_to(args: &ReplayArgs, out: &mut impl Write, err: &mut impl Wri
     }
 }
 
-fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> {
-    let mut cases = Vec::new();
+fn ask_all(args: &ReplayArgs) -> Result<Answers, String> {
+    let (mut cases, mut left_out) = (Vec::new(), Vec::new());
     let mut exits = Vec::new();
     let mut asked = args.what_if.changes.clone();
     asked.extend(args.what_if.config.iter().map(|path| format!("--config {}", path.display())));
     for set in sets::sets(&args.logs)? {
         let (logs, delays) = gather(&set.logs)?;
         exits.push(worst_of(&logs));
-        let changes = changes_of(&args.what_if, &logs)?;
+        let changes = match changes_of(&args.what_if, &logs) {
+            Ok(changes) => changes,
+            Err(why) => {
+                left_out.push(LeftOut { set: set.name, why });
+                continue;
+            }
+        };
         let found = incidents(&logs);
         let choice = Choice { at: args.what_if.at, term: args.what_if.term };
         let wanted: Vec<usize> = if args.what_if.every_incident {
@@ -134,7 +160,11 @@ fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> 
             choice.pick(&found).into_iter().collect()
         };
         if wanted.is_empty() {
-            return Err(format!("no such incident in {}; `pgfo explain --list` tells all", set.name));
+            let is_quiet = found.is_empty() && choice == Choice::default();
+            let why =
+                if is_quiet { NO_INCIDENT } else { "no such incident; `pgfo explain --list` tells all" };
+            left_out.push(LeftOut { set: set.name, why: why.to_owned() });
+            continue;
         }
         for at in wanted {
             let page = Page::of(&logs, &found[at], at + 1);
@@ -143,11 +173,17 @@ fn ask_all(args: &ReplayArgs) -> Result<(Vec<Case>, Exit, Vec<String>), String> 
             cases.push(Case { set: set.name.clone(), asked });
         }
     }
+    // A set may lack what is asked for, and may have had a quiet month; that all lack it is a mistake.
+    if let Some(LeftOut { set, why }) = left_out.iter().find(|set| set.why != NO_INCIDENT)
+        && cases.is_empty()
+    {
+        return Err(if left_out.len() == 1 { why.clone() } else { format!("{set}: {why}") });
+    }
     let unsound =
         [Exit::Unreadable, Exit::Degraded, Exit::OtherRevision].into_iter().find(|e| exits.contains(e));
     let worse = cases.iter().any(|case| !case.asked.worse.is_empty() || case.asked.is_unknown());
     let exit = unsound.unwrap_or(if worse { Exit::Degraded } else { Exit::Ok });
-    Ok((cases, exit, asked))
+    Ok(Answers { cases, left_out, exit, asked })
 }
 
 fn changes_of(args: &WhatIfArgs, logs: &[Gathered]) -> Result<Changes, String> {
@@ -161,5 +197,6 @@ fn changes_of(args: &WhatIfArgs, logs: &[Gathered]) -> Result<Changes, String> {
     let more = Changes::parse(&args.changes, &members)?;
     changes.keys.extend(more.keys);
     (changes.dropped, changes.delayed, changes.removed) = (more.dropped, more.delayed, more.removed);
+    sound::would_be_taken(&changes, settings)?;
     Ok(changes)
 }

@@ -145,6 +145,12 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Returns `node2 can vote`, or why it can't.
+#[must_use]
+pub fn ability(settings: &Settings, member: MemberId, able: &Result<(), Refusal>) -> String {
+    Words::new(settings, None).ability(settings.name(member), able)
+}
+
 /// Returns `timeline 2 (opened in term 4)`.
 #[must_use]
 pub fn lineage(lineage: &Lineage) -> String {

@@ -101,7 +101,25 @@ impl Changes {
                 _ => changes.keys.push(one(key, value, members)?),
             }
         }
+        changes.contradict()?;
         Ok(changes)
+    }
+
+    /// Refuses two values of one key, and what is to be done to a member that is not there.
+    fn contradict(&self) -> Result<(), String> {
+        for (at, change) in self.keys.iter().enumerate() {
+            let other = self.keys[..at].iter().find(|c| (&c.member, c.key) == (&change.member, change.key));
+            if other.is_some_and(|other| other.value != change.value) {
+                return Err(format!("{} is given two values; name one", change.key));
+            }
+        }
+        let named = self.dropped.iter().chain(self.delayed.iter().map(|(name, _)| name));
+        match named.into_iter().find(|name| self.removed.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(format!("{name} is to be removed: what it says can't be dropped or delayed as well"))
+            }
+        }
     }
 
     /// Takes over what a configuration file says.
@@ -250,7 +268,9 @@ fn one(key: &str, text: &str, members: &[&str]) -> Result<Change, String> {
             let words = KEYS.iter().flat_map(|(k, _)| [*k, k.rsplit('.').next().unwrap_or(k)]);
             let words = words.chain(["drop", "delay", "remove"]);
             let meant = closest(named, words).map_or(String::new(), |k| format!("; did you mean {k:?}?"));
-            return Err(format!("{named:?} is no key that decisions depend on{meant}"));
+            let keys: Vec<&str> = KEYS.iter().map(|(k, _)| *k).collect();
+            let keys = keys.join(", ");
+            return Err(format!("{named:?} is no key that decisions depend on{meant}; those are {keys}"));
         }
         several => {
             let names: Vec<&str> = several.iter().map(|(k, _)| *k).collect();
@@ -266,14 +286,14 @@ fn one(key: &str, text: &str, members: &[&str]) -> Result<Change, String> {
         _ => Err(format!("{key}={text}: write a whole number up to {max}")),
     };
     let value = match form {
-        Form::Length => Value::Length(read_duration(text)?),
+        Form::Length => Value::Length(read_duration(text).map_err(|why| format!("{key}={text}: {why}"))?),
         Form::Attempts => match number(ATTEMPTS_MAX)? {
             Value::Number(0) => return Err(format!("{key}=0: write at least 1")),
             value => value,
         },
         Form::Priority => number(PRIORITY_MAX)?,
         Form::Bytes if text == "none" => Value::Bytes(None),
-        Form::Bytes => Value::Bytes(Some(read_size(text)?.0)),
+        Form::Bytes => Value::Bytes(Some(read_size(text).map_err(|why| format!("{key}={text}: {why}"))?.0)),
         Form::Mode => match text {
             "automatic" => Value::Flag(true),
             "manual" => Value::Flag(false),

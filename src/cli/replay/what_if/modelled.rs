@@ -2,10 +2,11 @@
 //! played under the recorded and under the changed configuration. It must say what it could not infer.
 
 use super::changes::Changes;
-use crate::cli::explain::{Delays, Gathered, Incident, What, kept};
+use crate::cli::explain::{Delays, Gathered, Incident, Mark, What, kept};
 use crate::cluster::{Fault, Scenario, ScenarioMember, SimNanos, TimedFault, Timings, Trial, trial};
 use crate::core::{MemberId, Nanos};
 use crate::events::{Decision, Event, Settings};
+use pgfo_replay::Seq;
 use serde::Serialize;
 
 /// When the fault strikes: every simulated cluster has found its primary by then.
@@ -239,7 +240,7 @@ fn timings_of(s: &Settings, logs: &[Gathered]) -> Timings {
 fn write_every_ms(logs: &[Gathered], incident: &Incident) -> u64 {
     let seen = logs.iter().flat_map(|log| {
         let answers = log.glances.iter().filter(|g| g.target == incident.about.0);
-        answers.filter_map(|g| Some((log.common(g.wall), g.lsn?)))
+        answers.filter_map(|g| Some((log.common(g.seq, g.wall), g.lsn?)))
     });
     let mut seen: Vec<_> = seen.filter(|(at, _)| *at <= incident.began).collect();
     seen.sort_unstable();
@@ -283,12 +284,14 @@ fn fault_of(
     // What came after another had taken over is no part of what struck: the old primary's own return above all.
     let over = incident.taken_over_at(logs);
     let until = over.unwrap_or(incident.ended);
-    let marks = || incident.marks.iter().filter(|m| m.at <= until).map(|m| (m.at, kept(logs, *m)));
+    let during = |m: &&Mark| (incident.began..=until).contains(&m.at);
+    let marks = || incident.marks.iter().filter(during).map(|m| (m.at, kept(logs, *m)));
     let rest = 3_600_000;
-    let end = logs.iter().filter_map(|log| Some(log.common(log.audit().last?.1))).max().unwrap_or(i64::MAX);
+    let end = logs.iter().filter_map(Gathered::end).max().unwrap_or(i64::MAX);
     let seen_until = over.map_or(i64::MAX, |at| at.max(incident.began + 3_000_000_000));
     let own_end = own.and_then(|log| {
-        let walls = log.audit().walls.iter().map(|wall| log.common(*wall));
+        let first = log.audit().first.map_or(1, |(first, _)| first.0);
+        let walls = (first..).zip(&log.audit().walls).map(|(seq, wall)| log.common(Seq(seq), *wall));
         walls.filter(|at| *at <= seen_until).max()
     });
     let lost: Vec<(MemberId, MemberId)> = marks()
@@ -321,7 +324,7 @@ fn fault_of(
     let for_ms = again.and_then(|nanos| u64::try_from(nanos / 1_000_000).ok()).unwrap_or(rest);
     if let Some(log) = own {
         let hung = log.glances.iter().any(|g| {
-            let at = log.common(g.wall);
+            let at = log.common(g.seq, g.wall);
             let near = at >= incident.began - 2_000_000_000 && at <= until + 2_000_000_000;
             g.target == member && near && !g.answered && g.took.0 >= 100_000_000
         });

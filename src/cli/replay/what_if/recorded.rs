@@ -198,7 +198,7 @@ impl Feed<'_> {
             let Told { at: boot, wall, seq, actor, ref event } = *told;
             let record = Record { seq, boot, wall, actor, cause: Some(seq), event: event.clone() };
             let text = describe(&record, settings.as_ref()?, &self.memory).text;
-            Some(Side { after_ns: self.log.common(wall) - self.began, text })
+            Some(Side { after_ns: self.log.common(seq, wall) - self.began, text })
         };
         (side(&found.recorded, &self.settings), side(&found.altered, &changed))
     }
@@ -206,7 +206,7 @@ impl Feed<'_> {
     /// What the altered machines observe instead of an observation.
     fn instead(&mut self, record: &Record) -> Vec<Instead<Event>> {
         let Event::Observed(observation) = &record.event else { return Vec::new() };
-        let struck = self.log.common(record.wall) >= self.began;
+        let struck = self.log.common(record.seq, record.wall) >= self.began;
         let actor = record.actor;
         let now = |observation| Instead { later_nanos: 0, actor, event: Event::Observed(observation) };
         let mut out = Vec::new();

@@ -1,9 +1,9 @@
 //! Owns what `pgfo replay --what-if` prints for people: the recorded part, the modelled part, the table.
 
-use super::Case;
 use super::modelled::Outcomes;
 use super::outcome::{Asked, Worse};
 use super::recorded::Recorded;
+use super::{Case, LeftOut};
 use crate::cli::explain::span;
 use crate::cli::replay::text::{BAD, BOLD, DIM, GOOD, printable, time};
 use crate::events::story::grouped;
@@ -11,10 +11,21 @@ use comfy_table::{ContentArrangement, Table, presets};
 use pgfo_replay::WallNanos;
 use std::io::{self, Write};
 
-pub(super) fn write(cases: &[Case], asked: &[String], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(
+    cases: &[Case],
+    left_out: &[LeftOut],
+    asked: &[String],
+    out: &mut impl Write,
+) -> io::Result<()> {
     writeln!(out, "{BOLD}What if {}{BOLD:#}", printable(&asked.join(", ")))?;
     if let [case] = cases {
         one(case, out)?;
+    }
+    for LeftOut { set, why } in left_out {
+        writeln!(out, "{DIM}{set}: {}{DIM:#}", printable(why))?;
+    }
+    if cases.is_empty() {
+        return Ok(());
     }
     table(cases, out)
 }
