@@ -3,11 +3,66 @@
 
 mod support;
 
-use pgfo::demo::{Client, ClientOptions, Sandbox};
+use pgfo::demo::{Client, ClientOptions, Node, Sandbox};
 use pgfo::events::Decision;
 use std::path::Path;
 use std::process::Command;
 use support::{await_primary_above, await_said, finish, finish_but, history, within};
+
+/// Empties the directory of a member's event log.
+fn lose_log(node: &Node) {
+    for entry in std::fs::read_dir(node.dir().join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.unwrap();
+    }
+}
+
+/// L9: once every log is lost no daemon remembers who was the primary; its data does.
+#[test]
+fn after_every_log_is_lost_a_former_primary_starts_read_only() {
+    let cluster = support::cluster_with_daemons().data(2).witness(1).toml(support::QUICK).build().unwrap();
+    let before = cluster.wait_healthy(within(60)).unwrap();
+    let primary = cluster.node(before.primary.as_deref().unwrap());
+    let data = primary.data_directory().unwrap();
+    assert!(data.join("pgfo.guarded").exists(), "the guard was armed, and left no mark");
+    for node in cluster.nodes() {
+        node.kill_node().unwrap();
+        lose_log(node);
+    }
+    for node in cluster.nodes() {
+        node.start_daemon().unwrap();
+    }
+    let config = primary.config_file().to_string_lossy().into_owned();
+    cluster
+        .wait_until("all members to say that they know of no primary", within(30), || {
+            match support::pgfo(primary, &["guard", "--dry-run", "--config", &config]) {
+                (0, text) if text.contains("would be sealed") && text.contains("pgfo.guarded is in it") => {
+                    Ok(())
+                }
+                (code, text) => Err(format!("{code}: {text}")),
+            }
+        })
+        .unwrap();
+    let (code, text) = support::pgfo(primary, &["guard", "--config", &config]);
+    assert!(code == 0 && text.contains("read-only"), "{code}: {text}");
+    for node in cluster.data_nodes() {
+        node.start_postgres().unwrap();
+        assert!(node.is_in_recovery().unwrap(), "{} may be written", node.name());
+    }
+    // The operator decides, as soon as each daemon knows its PostgreSQL.
+    cluster
+        .wait_until("the operator to be heard", within(30), || {
+            match support::pgfo(primary, &["adopt", primary.name(), "--config", &config]) {
+                (0, _) => Ok(()),
+                (code, text) => Err(format!("{code}: {text}")),
+            }
+        })
+        .unwrap();
+    let after = await_primary_above(&cluster, 0, false, within(60));
+    assert_eq!(after.primary.as_deref(), Some(primary.name()));
+    assert_eq!(cluster.writable_nodes().len(), 1);
+    finish(cluster);
+}
 
 #[test]
 fn a_lost_log_votes_once_it_is_registered() {
@@ -16,11 +71,7 @@ fn a_lost_log_votes_once_it_is_registered() {
     assert_eq!(before.primary.as_deref(), Some("node1"));
     let lost = cluster.node("node3");
     assert_eq!(lost.stop_daemon().unwrap().code(), Some(0));
-    let log = lost.dir().join("log");
-    for entry in std::fs::read_dir(&log).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.unwrap();
-    }
+    lose_log(lost);
     let mark = lost.log_mark();
     lost.start_daemon().unwrap();
     await_said(&cluster, lost, mark, "roster 2 is in force on node3");
