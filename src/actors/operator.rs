@@ -245,8 +245,10 @@ impl PostgresOperator {
         actix::spawn(async move {
             let request = Request::Fence { why: format!("{why:?}") };
             let outcome = match ask(guard, request, FENCE_ANSWER_MAX, &lost).await {
-                Ok(Reply::Fenced(outcome)) => outcome_of(&outcome, &held),
-                // Meanwhile the daemon fences by itself.
+                Ok(Reply::Fenced(outcome)) if held.survivor_of(outcome.started).is_none() => {
+                    outcome_of(&outcome, &held)
+                }
+                // Meanwhile the daemon fences by itself; so it does whom the guard did not find.
                 other => fence_without_guard(dir, &held, begun, format!("{other:?}")).await,
             };
             observer.tell(Observation::FenceCompleted(outcome)).await;
@@ -344,6 +346,7 @@ impl Handler<GuardReached> for PostgresOperator {
         let logger = self.tools.logger.clone();
         let lost = self.lost_guard.clone();
         let held = self.postmaster.clone();
+        let dir = self.tools.config.data_dir.clone();
         actix::spawn(async move {
             let hello = client.request(Request::Hello { incarnation }, GUARD_ANSWER_MAX).await;
             let status = client.request(Request::Status, GUARD_ANSWER_MAX).await;
@@ -371,7 +374,20 @@ impl Handler<GuardReached> for PostgresOperator {
                 }
                 match event {
                     GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
-                        observer.tell(Observation::FenceCompleted(outcome_of(&outcome, &held))).await;
+                        let judged = match held.survivor_of(outcome.started) {
+                            None => outcome_of(&outcome, &held),
+                            Some(pid) => {
+                                error!(logger, "the guard's fence left the postmaster alive"; "pid" => pid.0);
+                                fence_without_guard(
+                                    dir.clone(),
+                                    &held,
+                                    outcome.started,
+                                    format!("{outcome:?}"),
+                                )
+                                .await
+                            }
+                        };
+                        observer.tell(Observation::FenceCompleted(judged)).await;
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
                         warn!(logger, "the guard fences: {}", why; "why" => ?why);

@@ -70,10 +70,18 @@ struct Distrust(MemberId);
 /// Whom the local WAL receiver streams from, in which run of its postmaster, and its process number.
 type Sender = (i64, i32, Option<MemberId>);
 
+/// Heartbeats that this host could not make, in a row, that are left out: more would hide a dead primary behind an
+/// observer that is short of descriptors (D4).
+const NOT_ASKED_MAX: u32 = 3;
+/// What counts then.
+const NOT_ASKED: ProbeReport = ProbeReport::Failed(ProbeFailure::Other);
+
 struct Target {
     prober: Arc<Mutex<Prober>>,
     /// A probe over a fresh connection failed: what a kept one says is not believed.
     distrusted: bool,
+    /// How often in a row this host could not ask.
+    not_asked: Rc<Cell<u32>>,
 }
 
 /// The actor.
@@ -140,7 +148,9 @@ impl HeartbeatProber {
         let kept = self.kept.entry(target).or_insert_with(|| Target {
             prober: Arc::new(Mutex::new(Prober::new(connector, renew_after))),
             distrusted: false,
+            not_asked: Rc::default(),
         });
+        let not_asked = kept.not_asked.clone();
         let fresh = kept.distrusted;
         let prober = kept.prober.clone();
         let deadline = Instant::now() + self.targets.timeout;
@@ -154,7 +164,12 @@ impl HeartbeatProber {
         let Ok(mut prober) = prober.try_lock_owned() else { return };
         actix::spawn(async move {
             let probe = prober.probe(fresh, deadline).await;
-            let Some(report) = reported(&probe, &asked, &complaint) else { return };
+            let report = reported(&probe, &asked, &complaint);
+            not_asked.set(if report.is_some() { 0 } else { not_asked.get().saturating_add(1) });
+            if not_asked.get() > 0 && not_asked.get() <= NOT_ASKED_MAX {
+                return;
+            }
+            let report = report.unwrap_or(NOT_ASKED);
             if matches!(report, ProbeReport::Failed(_)) {
                 prober.disconnect();
                 // Lost when the prober is gone, and with it the trust.
@@ -226,14 +241,19 @@ impl Handler<Massage> for HeartbeatProber {
             let asked = connector.clone();
             let mut prober = Prober::new(connector, Duration::MAX);
             let probe = prober.probe(true, deadline).await;
-            let Some(report) = reported(&probe, &asked, &complaint) else { return };
+            let said = reported(&probe, &asked, &complaint);
+            let report = said.unwrap_or(NOT_ASKED);
             let failed = matches!(report, ProbeReport::Failed(_));
             if failed {
                 let _ = me.try_send(Distrust(target));
             }
             let late = Instant::now().saturating_duration_since(deadline + Duration::from_millis(500));
-            let stalled = Nanos(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
             let took = Nanos(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let stalled = match said {
+                Some(_) => Nanos(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX)),
+                // It is made again, as often as D4 allows.
+                None => took.max(Nanos(1)),
+            };
             let kind = ProbeKind::Massage(attempt);
             observer.tell(Observation::ProbeCompleted { target, kind, report, took, stalled }).await;
         };

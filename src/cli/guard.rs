@@ -109,8 +109,9 @@ fn ask(config: &Config, marked: bool) -> (bool, String) {
         Err(why) => return (false, format!("the daemon can't be asked ({why})")),
     };
     let why = answer["why"].as_str().unwrap_or("the daemon gave no reason").to_owned();
-    match answer["unsealed"].as_bool().unwrap_or(false).then(|| answer["by"].as_str()) {
-        Some(Some("lease")) if config.fencing.mode == FencingMode::Guard => guarded(config, why),
+    let by = answer["by"].as_str();
+    match answer["unsealed"].as_bool().unwrap_or(false).then_some(by) {
+        None => (false, why),
         // Every log may be lost: what nobody remembers may have been.
         Some(Some("nobody")) if marked => (
             false,
@@ -119,8 +120,10 @@ fn ask(config: &Config, marked: bool) -> (bool, String) {
                 seal::MARK_FILE
             ),
         ),
+        Some(Some("nobody" | "pause")) => (true, why),
+        // A daemon of an older release does not say what allows it.
+        Some(_) if config.fencing.mode == FencingMode::Guard => guarded(config, why),
         Some(_) => (true, why),
-        None => (false, why),
     }
 }
 

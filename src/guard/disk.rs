@@ -198,14 +198,13 @@ fn work(path: &Path, mark: &AtomicBool, jobs: &Receiver<Job>, done: &SyncSender<
 }
 
 fn look(path: &Path, mark: &AtomicBool) -> Sight {
-    let unmarked = match mark.load(Ordering::Relaxed).then(|| seal::mark(path)) {
-        Some(Ok(())) => {
-            mark.store(false, Ordering::Relaxed);
+    let unmarked = mark.load(Ordering::Relaxed).then(|| seal::mark(path)).and_then(|marked| match marked {
+        Ok(marked) => {
+            mark.store(!marked, Ordering::Relaxed);
             None
         }
-        Some(Err(why)) => Some(why),
-        None => None,
-    };
+        Err(why) => Some(why),
+    });
     Sight {
         unmarked,
         sealed: seal::is_sealed(path),

@@ -25,4 +25,4 @@ pub mod state;
 pub use client::{GuardClient, GuardEvent, GuardEvents};
 pub use error::GuardError;
 pub use serve::{LOCK_FILE, SOCKET_FILE, ServeOptions, serve};
-pub use spawn::{connect_or_spawn, spawn};
+pub use spawn::spawn;

@@ -59,16 +59,18 @@ impl DataDir {
         self.inode
     }
 
-    /// Takes what a look found. A directory that another takes the place of still counts, until nobody works there.
-    pub(super) fn look_anew(&mut self, real: Option<PathBuf>, inode: Option<Inode>) {
-        let Some(new) = inode else { return };
+    /// Takes what a look found; returns whether it is another directory. One that another takes the place of still counts,
+    /// until nobody works there.
+    pub(super) fn look_anew(&mut self, real: Option<PathBuf>, inode: Option<Inode>) -> bool {
+        let Some(new) = inode else { return false };
         self.real = real.unwrap_or_else(|| std::mem::take(&mut self.real));
         if self.inode == Some(new) {
-            return;
+            return false;
         }
         self.former.retain(|known| *known != new);
         self.former.extend(self.inode);
         self.inode = Some(new);
+        true
     }
 
     /// Whether it is where it was, as far as anybody still works there.

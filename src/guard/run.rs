@@ -67,6 +67,8 @@ pub(super) struct Loop {
     /// Lines said during this pass; written when all else is done.
     lines: Vec<String>,
     last_refusal: String,
+    /// Why the data is not marked as guarded, as it was last said.
+    unmarked: Option<String>,
     ended: bool,
 }
 
@@ -110,6 +112,7 @@ impl Loop {
             log,
             lines: Vec::new(),
             last_refusal: String::new(),
+            unmarked: None,
             ended: false,
         })
     }
@@ -241,10 +244,16 @@ impl Loop {
     }
 
     fn looked(&mut self, sight: Sight) {
-        self.dir.look_anew(sight.real, sight.inode);
+        if self.dir.look_anew(sight.real, sight.inode) && self.is_guarding() {
+            self.disk.mark();
+        }
         self.dir.forget_deserted();
-        if let Some(why) = sight.unmarked {
-            self.say(format!("cannot mark {} as guarded: {why}", self.dir.path().display()));
+        let unmarked = sight.unmarked.map(|why| why.to_string());
+        if unmarked != self.unmarked {
+            if let Some(why) = &unmarked {
+                self.say(format!("cannot mark {} as guarded: {why}", self.dir.path().display()));
+            }
+            self.unmarked = unmarked;
         }
         self.changes.follow(self.dir.path(), sight.inode);
         // One that lives is watched to its end, also where another directory takes the place of its own.

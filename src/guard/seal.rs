@@ -38,12 +38,12 @@ pub fn seal(data_dir: &Path) -> io::Result<Sealed> {
     put(data_dir, SEAL_FILE)
 }
 
-/// Leaves the mark that this data was guarded, flushed, where there is a PostgreSQL (L9).
+/// Leaves the mark that this data was guarded, flushed (L9); returns whether there is a PostgreSQL to be marked.
 ///
 /// # Errors
 /// When any step fails: the mark may or may not be there.
-pub fn mark(data_dir: &Path) -> io::Result<()> {
-    put(data_dir, MARK_FILE).map(|_| ())
+pub fn mark(data_dir: &Path) -> io::Result<bool> {
+    Ok(put(data_dir, MARK_FILE)? != Sealed::Nothing)
 }
 
 /// Returns whether this data was ever guarded, here or where it was copied from: it may be a former primary's (L9).
@@ -174,11 +174,10 @@ mod tests {
     fn data_that_was_guarded_stays_marked() {
         let dir = stand_in();
         assert!(!is_marked(dir.path()).unwrap());
-        mark(dir.path()).unwrap();
-        mark(dir.path()).unwrap();
+        assert!(mark(dir.path()).unwrap() && mark(dir.path()).unwrap());
         assert!(is_marked(dir.path()).unwrap() && !is_sealed(dir.path()).unwrap());
         let empty = tempfile::tempdir().unwrap();
-        mark(empty.path()).unwrap();
+        assert!(!mark(empty.path()).unwrap());
         assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
     }
 

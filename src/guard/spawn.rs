@@ -53,20 +53,3 @@ pub async fn spawn<S: AsRef<OsStr>>(
     };
     tokio::time::timeout(within, start).await.unwrap_or(Err(GuardError::Unknown { within }))
 }
-
-/// Connects to the guard that serves the run directory already, as after a restart of the daemon, or
-/// else starts one; returns whether it did.
-///
-/// # Errors
-/// As [`spawn`].
-pub async fn connect_or_spawn<S: AsRef<OsStr>>(
-    exe: &Path,
-    args: impl IntoIterator<Item = S>,
-    run_dir: &Path,
-    within: Duration,
-) -> Result<((GuardClient, GuardEvents), bool), GuardError> {
-    match GuardClient::connect(run_dir).await {
-        Ok(connected) => Ok((connected, false)),
-        Err(_) => Ok((spawn(exe, args, run_dir, within).await?, true)),
-    }
-}

@@ -6,7 +6,7 @@
 use pgfo::core::{Incarnation, Nanos, Term};
 use pgfo::guard::procs::{self, DataDir, Process};
 use pgfo::guard::protocol::{Notice, ProcessId, Reply, Request, Status};
-use pgfo::guard::{GuardClient, GuardError, GuardEvent, GuardEvents, LOCK_FILE, connect_or_spawn};
+use pgfo::guard::{GuardClient, GuardError, GuardEvent, GuardEvents, LOCK_FILE, spawn};
 use pgfo::os::boot_now;
 use pgfo_replay::BootNanos;
 use rustix::process::{Pid, Signal};
@@ -273,8 +273,10 @@ impl Daemon {
     /// Starts the guard if there is none, connects, says hello.
     pub async fn start(bed: &Bed, incarnation: u64) -> (Self, GuardEvents) {
         let run_dir = bed.run_dir();
-        let started = connect_or_spawn(&Bed::exe(), bed.guard_args(&run_dir), &run_dir, PATIENCE).await;
-        let ((client, events), _) = started.unwrap();
+        let (client, events) = match GuardClient::connect(&run_dir).await {
+            Ok(serves) => serves,
+            Err(_) => spawn(&Bed::exe(), bed.guard_args(&run_dir), &run_dir, PATIENCE).await.unwrap(),
+        };
         (Self::over(client, incarnation).await, events)
     }
 

@@ -112,10 +112,11 @@ fn may_start(ledger: &Ledger) -> serde_json::Value {
         allowed("nobody", "all members agree that there is no primary of any term yet")
     } else if ledger.knows_no_primary() {
         refused("this member knows of no primary, but not all others can be asked".to_owned())
+    } else if ledger.pause_protects() && ledger.tenure.is_some() {
+        // Before the lease: that of the time before the pause may stand, and its guard is stood down.
+        allowed("pause", "the cluster is paused for this primary")
     } else if ledger.lease_stands() {
         allowed("lease", "this member holds a standing lease")
-    } else if ledger.pause_protects() && ledger.tenure.is_some() {
-        allowed("pause", "the cluster is paused for this primary")
     } else {
         let term = ledger.announced_term();
         let primary = ledger.primary().map_or("nobody", |p| ledger.settings.name(p));

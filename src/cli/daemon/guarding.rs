@@ -2,7 +2,7 @@
 
 use crate::actors::{GuardReached, PostgresOperator};
 use crate::config::{Config, FencingMode};
-use crate::guard::{self, GuardClient, GuardEvents};
+use crate::guard::{self, GuardClient, GuardError, GuardEvents};
 use actix::Addr;
 use anyhow::Context as _;
 use slog::{Logger, warn};
@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How long a guard that this daemon did not start may take to be back, and how often it is looked for.
 const RESTART_MAX: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
+/// The same under a service manager, whose unit for the guard must not find its place taken; there may be none.
+const UNIT_MAX: Duration = Duration::from_secs(30);
 
 /// Reaches the guard, starting it if need be, and again whenever it is `lost`. The run directory must be there.
 ///
@@ -46,12 +48,11 @@ pub(super) async fn keep_guard(
             let args =
                 vec!["guard".into(), "--config".into(), path.into(), "--serve".into(), "--detach".into()];
             let run_dir = config.node.run_directory.clone();
-            let started = guard::connect_or_spawn(&exe, &args, &run_dir, START_MAX).await;
-            let ((client, events), own) = started.context("starting the guard")?;
-            operator.send(GuardReached(client, events)).await.context("the operator did not start")?;
             // systemd says so to what it started.
             let managed = std::env::var_os("INVOCATION_ID").is_some();
-            let mut finder = Finder { exe, args, run_dir, own, managed };
+            let mut finder = Finder { exe, args, run_dir, own: false, managed };
+            let (client, events) = finder.first().await.context("starting the guard")?;
+            operator.send(GuardReached(client, events)).await.context("the operator did not start")?;
             actix::spawn(async move {
                 while lost.recv().await.is_some() {
                     let (client, events) = finder.find(&logger).await;
@@ -72,35 +73,47 @@ struct Finder {
     run_dir: PathBuf,
     /// Whether this daemon started the last one.
     own: bool,
-    /// Whether a service manager runs this daemon: then a guard that another started has a unit, which starts it anew,
-    /// and must not find its place taken.
+    /// Whether a service manager runs this daemon.
     managed: bool,
 }
 
 impl Finder {
+    /// Reaches the guard that serves already, or starts one.
+    async fn first(&mut self) -> Result<(GuardClient, GuardEvents), GuardError> {
+        match self.reconnect(if self.managed { RESTART_MAX } else { Duration::ZERO }).await {
+            Some(reached) => Ok(reached),
+            None => self.spawn().await,
+        }
+    }
+
     async fn find(&mut self, logger: &Logger) -> (GuardClient, GuardEvents) {
         loop {
-            if let Some(reached) = self.reconnect().await {
+            // One of this daemon's own nobody starts but it.
+            let patience = match (self.own, self.managed) {
+                (true, _) => Duration::ZERO,
+                (false, true) => UNIT_MAX,
+                (false, false) => RESTART_MAX,
+            };
+            if let Some(reached) = self.reconnect(patience).await {
                 return reached;
             }
-            if self.managed && !self.own {
-                warn!(logger, "the guard is not back; its unit, pgfo-guard.service, has to start it");
-            } else {
-                match guard::spawn(&self.exe, &self.args, &self.run_dir, START_MAX).await {
-                    Ok(reached) => {
-                        self.own = true;
-                        return reached;
-                    }
-                    Err(why) => warn!(logger, "no guard can be reached or started"; "why" => %why),
-                }
+            match self.spawn().await {
+                Ok(reached) => return reached,
+                Err(why) => warn!(logger, "no guard can be reached or started"; "why" => %why),
             }
             sleep(RETRY).await;
         }
     }
 
-    /// Waits for a guard that another starts anew; one of this daemon's own nobody starts but it.
-    async fn reconnect(&self) -> Option<(GuardClient, GuardEvents)> {
-        let until = Instant::now() + if self.own { Duration::ZERO } else { RESTART_MAX };
+    async fn spawn(&mut self) -> Result<(GuardClient, GuardEvents), GuardError> {
+        let reached = guard::spawn(&self.exe, &self.args, &self.run_dir, START_MAX).await?;
+        self.own = true;
+        Ok(reached)
+    }
+
+    /// Waits for a guard that another starts.
+    async fn reconnect(&self, within: Duration) -> Option<(GuardClient, GuardEvents)> {
+        let until = Instant::now() + within;
         loop {
             if let Ok(reached) = GuardClient::connect(&self.run_dir).await {
                 return Some(reached);

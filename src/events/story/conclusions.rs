@@ -190,7 +190,7 @@ pub(super) fn tell(scene: &Scene<'_>, decision: &Decision) -> Told {
         Decision::CatchUpOrdered { term, from, until } => {
             let from = w.name(*from);
             let text = format!(
-                "{me} gave up term {term} to fetch WAL up to {until} from {from} first, which has more but can't be promoted"
+                "{me} gave up term {term} to fetch WAL up to {until} from {from} first, which has more and does not take over"
             );
             told(Level::Info, "catch-up ordered", text)
         }
