@@ -88,6 +88,10 @@ pub struct Local {
     pub receiver_ran_in: Option<i64>,
     /// The postmaster start that was last seen, also after its end.
     pub last_started: i64,
+    /// Whether a postmaster ended and another was seen since the fence began that is under way: that one's end is not of
+    /// this fence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started_since_fence: bool,
     /// Whose PostgreSQL its WAL receiver was last seen to stream from (E3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<MemberId>,
@@ -183,10 +187,10 @@ pub struct Ledger {
     /// Since when this process has not stood still: what it is told before and right after is of any age.
     #[serde(default, skip_serializing_if = "never")]
     pub awake_since: BootNanos,
-    /// Whether a receiver was there until the last freeze ended it: only then does who it streamed from tell whose line
-    /// the frozen data is on (E3).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub streamed_until_frozen: bool,
+    /// When a receiver was last known to be there until a freeze ended it: only then does who it streamed from tell whose
+    /// line the frozen data is on (E3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed_until_frozen: Option<BootNanos>,
     /// The last record told of a freeze.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub just_frozen: bool,
@@ -249,7 +253,7 @@ impl Ledger {
             attached: None,
             answered_at: BootNanos(0),
             awake_since: BootNanos(0),
-            streamed_until_frozen: false,
+            streamed_until_frozen: None,
             just_frozen: false,
             strayed: false,
             promotion_ordered: None,

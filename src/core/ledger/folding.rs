@@ -3,8 +3,8 @@
 use super::{Freeze, HISTORY_MAX, Lease, Ledger, Local, Peer, Promise, Vote};
 use crate::core::{BootNanos, MemberId, Nanos, Plant, Term, planted};
 use crate::events::{
-    Announcement, Decision, Event, FenceReason, FollowOutcome, FreezeOutcome, Message, Observation,
-    ProbeReport, Record, Roster, Verdict,
+    Announcement, Decision, Event, FenceReason, FollowOutcome, FreezeOutcome, GuardReport, Message,
+    Observation, ProbeReport, Record, Roster, Verdict,
 };
 use pgfo_replay::Seq;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ impl Ledger {
                 self.see_local(*report)
             }
             Observation::PostmasterSeen { sealed, .. } => {
+                self.local.started_since_fence |= self.local.runs == Some(false);
                 self.local.runs = Some(true);
                 self.local.sealed = *sealed;
                 // E4: another run of it has to settle anew.
@@ -65,7 +66,9 @@ impl Ledger {
             Observation::ReceiverEnded => {
                 let freezes = self.freeze.as_ref().is_some_and(|f| f.outcome.is_none());
                 let awake = self.now.nanos_since(self.awake_since) >= self.settings.heartbeat_interval.0;
-                self.streamed_until_frozen |= freezes && awake;
+                if freezes && awake {
+                    self.streamed_until_frozen = Some(self.now);
+                }
                 if let Some(a) = &mut self.local.answer {
                     a.streaming = false;
                     a.receiver = false;
@@ -84,9 +87,13 @@ impl Ledger {
                     p.connected = false;
                 }
             }
+            Observation::GuardReported(GuardReport::FenceBegun { .. }) => {
+                self.local.started_since_fence = false
+            }
             Observation::FenceCompleted(outcome) => {
                 self.local.sealed |= outcome.sealed;
-                if outcome.nothing_left {
+                let another = std::mem::take(&mut self.local.started_since_fence) && self.revision >= 4;
+                if outcome.nothing_left && !another {
                     self.local.runs = Some(false);
                     self.local.answer = None;
                     if self.revision >= 4 {
@@ -161,6 +168,9 @@ impl Ledger {
             *p = Peer { flushed: p.flushed, ..Peer::default() };
         }
         self.started_at = self.now;
+        self.awake_since = self.now;
+        self.answered_at = BootNanos(0);
+        self.streamed_until_frozen = None;
         self.log_stalled = false;
         self.quarantined = false;
         self.forgetful =
@@ -296,8 +306,12 @@ impl Ledger {
             Decision::FreezePromised { term, candidate, nonce } => {
                 // One that was seen long ago may be gone, and its upstream rebuilt; its end may yet be told.
                 let seen_before = self.now.nanos_since(self.answered_at);
-                self.streamed_until_frozen =
+                let streams =
                     self.sender().is_some() && seen_before <= 2 * self.settings.heartbeat_interval.0;
+                // Another's freeze may just have ended it.
+                let under_way = self.freeze.as_ref().is_some_and(|f| f.outcome.is_none());
+                let before = self.streamed_until_frozen.filter(|_| under_way);
+                self.streamed_until_frozen = if streams { Some(self.now) } else { before };
                 self.term_frozen = self.term_frozen.max(*term);
                 let outcome = self.freeze.take().and_then(|f| f.outcome);
                 self.freeze = Some(Freeze { term: *term, candidate: *candidate, nonce: *nonce, outcome });
@@ -336,13 +350,14 @@ impl Ledger {
             Decision::LeaseExtended { term, until } => {
                 self.lease = Some(Lease { term: *term, until: *until });
             }
-            // It wrote, and this log does not know as whose primary, or it is another's time: promoted by hand, it
-            // has a line of history of its own, whose timeline number may be the winner's (E3).
-            Decision::FenceOrdered { why: FenceReason::NoLease, .. }
-                if self.lineage.is_none()
-                    || self.revision >= 2 && self.announced().is_some_and(|a| a.primary != self.me()) =>
-            {
-                self.strayed = true;
+            Decision::FenceOrdered { why, .. } => {
+                self.local.started_since_fence = false;
+                let another = self.announced().is_some_and(|a| a.primary != self.me());
+                // It wrote, and this log does not know as whose primary, or it is another's time: promoted by hand, it
+                // has a line of history of its own, whose timeline number may be the winner's (E3).
+                if *why == FenceReason::NoLease && (self.lineage.is_none() || self.revision >= 2 && another) {
+                    self.strayed = true;
+                }
             }
             Decision::LeaseReleased { term, last_number } => {
                 self.release(self.settings.me, *term, *last_number);

@@ -2,7 +2,7 @@
 //! history (E2 to E5). A timeline's number alone never says whose line it is.
 
 use super::{HISTORY_MAX, Ledger};
-use crate::core::{MemberId, Plant, Term, Timeline, planted};
+use crate::core::{BootNanos, MemberId, Plant, Term, Timeline, planted};
 use crate::events::{Announcement, Answer, Frozen, Lineage, Position};
 
 impl Ledger {
@@ -114,7 +114,8 @@ impl Ledger {
         if self.revision < 4 {
             return self.announced().filter(|a| self.sender() == Some(a.primary));
         }
-        let until_frozen = self.just_frozen && self.streamed_until_frozen;
+        let lately = |at: BootNanos| self.now.nanos_since(at) <= 2 * self.settings.freeze_timeout.0;
+        let until_frozen = self.just_frozen && self.streamed_until_frozen.is_some_and(lately);
         let sender = self.sender().or(self.local.sender.filter(|_| until_frozen))?;
         self.history.iter().rev().find(|a| a.primary == sender)
     }

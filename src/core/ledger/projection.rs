@@ -22,7 +22,7 @@ impl Hash for Ledger {
         (&self.lineage, self.attached, self.strayed).hash(state);
         (&self.promotion_ordered, &self.promotion_failed_at).hash(state);
         (&self.tenure, &self.lease).hash(state);
-        (&self.local, &self.last_answer, self.streamed_until_frozen).hash(state);
+        (&self.local, &self.last_answer, self.streamed_until_frozen.is_some()).hash(state);
         self.peers.hash(state);
     }
 }
@@ -84,10 +84,12 @@ impl Ledger {
         s.maybe("lease_until", self.lease.map(|l| l.until));
         let l = &self.local;
         let signs = matches!(l.report, Some(ProbeReport::Answered(_) | ProbeReport::Alive(_)));
-        s.put("local", (l.runs, l.sealed, l.report.is_some(), signs));
+        s.put("local", (l.runs, l.sealed, l.report.is_some(), signs, l.started_since_fence));
         s.put("answer", (l.answer, l.receiver_ran_in, l.last_started, l.sender));
         // That an answer is old matters after some heartbeats, which no interval of ever ends there.
-        s.put("last_answer", (self.last_answer, self.streamed_until_frozen));
+        s.put("last_answer", self.last_answer);
+        let evidence = 2 * self.settings.freeze_timeout.0 + 1;
+        s.maybe("last_answer", self.streamed_until_frozen.map(|at| at.plus_nanos(evidence)));
         for p in &self.peers {
             self.project_peer(p, s);
         }
