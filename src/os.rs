@@ -3,7 +3,9 @@
 
 use crate::core::BootId;
 use pgfo_replay::{BootNanos, WallNanos};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
+use std::os::fd::AsFd;
 
 /// Returns `CLOCK_BOOTTIME`, which goes on while the host sleeps.
 #[must_use]
@@ -27,6 +29,15 @@ pub fn is_short(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let short = [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::INTR];
     error.raw_os_error().is_some_and(|raw| short.iter().any(|e| e.raw_os_error() == raw))
+}
+
+/// Returns whether the process behind a pidfd has ended, though its parent may not have asked yet.
+///
+/// # Errors
+/// When it cannot be polled.
+pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? > 0)
 }
 
 /// Whether a process of this name may be a PostgreSQL server; the program is called `postmaster` in older packages.

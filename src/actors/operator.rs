@@ -242,13 +242,12 @@ impl PostgresOperator {
         let lost = self.lost_guard.clone();
         let dir = self.tools.config.data_dir.clone();
         let held = self.postmaster.clone();
+        let logger = self.tools.logger.clone();
         actix::spawn(async move {
             let request = Request::Fence { why: format!("{why:?}") };
             let outcome = match ask(guard, request, FENCE_ANSWER_MAX, &lost).await {
-                Ok(Reply::Fenced(outcome)) if held.survivor_of(outcome.started).is_none() => {
-                    outcome_of(&outcome, &held)
-                }
-                // Meanwhile the daemon fences by itself; so it does whom the guard did not find.
+                Ok(Reply::Fenced(outcome)) => judged(&outcome, dir, &held, &logger).await,
+                // Meanwhile the daemon fences by itself.
                 other => fence_without_guard(dir, &held, begun, format!("{other:?}")).await,
             };
             observer.tell(Observation::FenceCompleted(outcome)).await;
@@ -287,6 +286,18 @@ fn outcome_of(o: &crate::guard::protocol::FenceOutcome, held: &Held) -> FenceOut
         took: o.took,
         trouble: o.seal_error.clone().or(lives).or(left),
     }
+}
+
+/// What the guard's fence came to. Whom it did not find, the daemon fences by itself: the guard would be asked again for ever.
+async fn judged(
+    o: &crate::guard::protocol::FenceOutcome,
+    dir: PathBuf,
+    held: &Held,
+    logger: &Logger,
+) -> FenceOutcome {
+    let Some(pid) = held.survivor_of(o.started) else { return outcome_of(o, held) };
+    error!(logger, "the guard's fence left the postmaster alive"; "pid" => pid.0);
+    fence_without_guard(dir, held, o.started, format!("{o:?}")).await
 }
 
 /// The same fence, made by the daemon: nobody else is there to make it.
@@ -374,19 +385,7 @@ impl Handler<GuardReached> for PostgresOperator {
                 }
                 match event {
                     GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
-                        let judged = match held.survivor_of(outcome.started) {
-                            None => outcome_of(&outcome, &held),
-                            Some(pid) => {
-                                error!(logger, "the guard's fence left the postmaster alive"; "pid" => pid.0);
-                                fence_without_guard(
-                                    dir.clone(),
-                                    &held,
-                                    outcome.started,
-                                    format!("{outcome:?}"),
-                                )
-                                .await
-                            }
-                        };
+                        let judged = judged(&outcome, dir.clone(), &held, &logger).await;
                         observer.tell(Observation::FenceCompleted(judged)).await;
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {

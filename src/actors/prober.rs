@@ -177,10 +177,10 @@ impl HeartbeatProber {
             }
             drop(prober);
             if let Some((targets, told)) = local
-                && let Some(sender) = Self::sender_of(&targets, &probe.outcome)
+                && let Some(sender @ (.., from)) = Self::sender_of(&targets, &probe.outcome)
                 && told.replace(Some(sender)) != Some(sender)
             {
-                observer.tell(Observation::ReceiverSeen { from: sender.2 }).await;
+                observer.tell(Observation::ReceiverSeen { from }).await;
             }
             let took = probe.latency;
             let kind = ProbeKind::Heartbeat;

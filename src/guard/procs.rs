@@ -3,13 +3,11 @@
 //! reads the disk of the data directory: a hung one must not hold the kill.
 
 use super::protocol::{Postmaster, ProcessId, StartTicks};
-use crate::os::{cwd_inode, is_gone, is_short, names_postgres};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::Timespec;
+use crate::os::{cwd_inode, has_ended, is_gone, is_short, names_postgres};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -346,19 +344,10 @@ impl Watched {
     }
 }
 
-/// Returns whether the process behind a pidfd has ended.
-///
-/// # Errors
-/// When it cannot be polled.
-pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&at_once)))? > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::Rlimit;
     use std::process::{Child, Command};
 

@@ -1,8 +1,7 @@
 //! The local PostgreSQL as processes. Synchronous and without a runtime, so that the guard can use it. It must
 //! never take a recycled process number for PostgreSQL's, nor "could not look" for "nothing there" (D3).
 
-use crate::os::{cwd_inode, is_gone, is_short, names_postgres};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::os::{cwd_inode, has_ended, is_gone, is_short, names_postgres};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -296,8 +295,7 @@ impl Postmaster {
     /// # Errors
     /// When the kernel can't tell.
     pub fn has_died(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
+        has_ended(&self.pidfd)
     }
 
     pub(super) fn into_pidfd(self) -> OwnedFd {

@@ -44,11 +44,10 @@ impl Promoter {
             return;
         }
         if let Some((to, position, electable)) = self.better(own, answers) {
-            let more = position.lineage == own.lineage && position.lsn > own.lsn;
-            if electable && !(self.yielded_in_vain(to) && self.can_do_without(own, position)) {
+            if electable && self.gives_way(to, Some(own), position) {
                 return out.push(decided(Decision::CandidacyYielded { term: *term, to, position }));
             }
-            if !self.accepts_loss && more {
+            if !self.accepts_loss && position.lineage == own.lineage && position.lsn > own.lsn {
                 let until = position.lsn;
                 return out.push(decided(Decision::CatchUpOrdered { term: *term, from: to, until }));
             }
@@ -56,17 +55,15 @@ impl Promoter {
         self.request_votes(*term, CandidacyKind::Failover, Some(own), None, out);
     }
 
-    /// E5: whether this member gave way to that one again and again, and nobody won: it says that it can be promoted, and
-    /// may be heard by too few.
-    fn yielded_in_vain(&self, to: MemberId) -> bool {
-        let often = self.yielded.is_some_and(|(member, times)| member == to && times >= YIELDS_MAX);
-        often && self.ledger.revision >= 4
-    }
-
-    /// Whether no WAL of a better placed member is given up by standing beside it: it has no more, or what it has more can
-    /// be streamed from it first (E7).
-    fn can_do_without(&self, own: Position, theirs: Position) -> bool {
-        theirs.lineage == own.lineage && (theirs.lsn <= own.lsn || !self.accepts_loss)
+    /// E5: whether it gives way to a better placed member that says that it can be promoted. Not for ever: that one may be
+    /// heard by too few. But no WAL is given up by standing beside it: it has no more, or what it has more can be streamed
+    /// from it first (E7).
+    fn gives_way(&self, to: MemberId, own: Option<Position>, theirs: Position) -> bool {
+        let in_vain = self.ledger.revision >= 4
+            && self.yielded.is_some_and(|(member, times)| member == to && times >= YIELDS_MAX);
+        let gives_up_nothing =
+            |own: Position| theirs.lineage == own.lineage && (theirs.lsn <= own.lsn || !self.accepts_loss);
+        !(in_vain && own.is_some_and(gives_up_nothing))
     }
 
     /// The best frozen member that precedes this one, if any; those that can be promoted first.
@@ -163,9 +160,7 @@ impl Promoter {
             _ => None,
         });
         if let (Some((to, position, electable)), CandidacyKind::Failover) = (behind, kind) {
-            let own = self.ledger.frozen_position(ask.term);
-            let alone = own.is_some_and(|own| self.yielded_in_vain(to) && self.can_do_without(own, position));
-            if electable && !alone {
+            if electable && self.gives_way(to, self.ledger.frozen_position(ask.term), position) {
                 return out.push(decided(Decision::CandidacyYielded { term: ask.term, to, position }));
             }
             // As in `ask_for_votes`: where it stands is what its vote for another was cast on.

@@ -266,7 +266,7 @@ impl Promoter {
     fn patience(&self) -> Nanos {
         let least = self.settings().testimony_timeout;
         let most = self.settings().freeze_timeout.max(least);
-        Nanos(least.0.saturating_mul(1 << self.patience.min(PATIENCE_MAX))).min(most)
+        Nanos(least.0.saturating_mul(1 << self.patience)).min(most)
     }
 
     /// Whether too few testified in time, though others are connected, and there is more time to give them (E1).
