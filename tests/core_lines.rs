@@ -3,9 +3,10 @@
 mod member_support;
 
 use member_support::*;
-use pgfo::core::{Lsn, MemberId, Term, Timeline};
+use pgfo::core::{Lsn, MemberId, Nanos, Term, Timeline};
 use pgfo::events::{
-    Announcement, Answer, Decision, GuardReport, Message, Observation, OperatorRequest, PauseId, Refusal,
+    Announcement, Answer, Decision, FenceOutcome, GuardReport, Message, Observation, OperatorRequest,
+    PauseId, Refusal,
 };
 use pgfo_replay::Seq;
 
@@ -154,4 +155,33 @@ fn a_guard_that_took_anothers_place_is_told_the_lease_that_stands() {
     assert!(extends(&a.see(Observation::GuardReported(GuardReport::Present { armed: None }))));
     a.now = a.now.plus_nanos(60 * SECOND);
     assert!(!extends(&a.see(Observation::GuardReported(GuardReport::Present { armed: None }))));
+}
+
+/// L7: the guard tells a fence to whoever asked, and to all; a standby that was seen to start meanwhile is not its victim.
+#[test]
+fn a_fence_that_is_told_twice_says_nothing_of_who_was_started_since() {
+    let mut b = Member::new(B, false);
+    b.led_by_a();
+    b.see(Observation::PostmasterSeen { pid: 1, sealed: true });
+    b.probe_own(answer(true, 5));
+    b.see(Observation::GuardReported(GuardReport::FenceBegun { lease_over: false }));
+    b.see(Observation::PostmasterGone { sealed: true });
+    b.see(Observation::PostmasterSeen { pid: 2, sealed: true });
+    let started_anew = Answer { postmaster_started: 9, ..answer(true, 5) };
+    b.probe_own(started_anew);
+    let told = |b: &mut Member| {
+        let sent = b.flushed().into_iter().find_map(|d| match d {
+            Decision::HeartbeatSent(h) => Some(h),
+            _ => None,
+        });
+        sent.expect("a heartbeat").postgres.and_then(|p| p.in_recovery)
+    };
+    let fenced = FenceOutcome { sealed: true, nothing_left: true, killed: 1, took: Nanos(1), trouble: None };
+    for _ in 0..2 {
+        b.see(Observation::FenceCompleted(fenced.clone()));
+        b.probe_own(started_anew);
+        assert_eq!(told(&mut b), Some(true), "it is taken for gone");
+    }
+    b.see(Observation::PostmasterGone { sealed: true });
+    assert_eq!(told(&mut b), None);
 }

@@ -288,14 +288,15 @@ fn outcome_of(o: &crate::guard::protocol::FenceOutcome, held: &Held) -> FenceOut
     }
 }
 
-/// What the guard's fence came to. Whom it did not find, the daemon fences by itself: the guard would be asked again for ever.
+/// What the guard's fence came to. Whom it did not find, the daemon fences by itself: the guard would be asked again for
+/// ever. Whom it did find, it goes on with.
 async fn judged(
     o: &crate::guard::protocol::FenceOutcome,
     dir: PathBuf,
     held: &Held,
     logger: &Logger,
 ) -> FenceOutcome {
-    let Some(pid) = held.survivor_of(o.started) else { return outcome_of(o, held) };
+    let Some(pid) = held.survivor_of(o.started).filter(|_| o.left == 0) else { return outcome_of(o, held) };
     error!(logger, "the guard's fence left the postmaster alive"; "pid" => pid.0);
     fence_without_guard(dir, held, o.started, format!("{o:?}")).await
 }
@@ -385,8 +386,13 @@ impl Handler<GuardReached> for PostgresOperator {
                 }
                 match event {
                     GuardEvent::Notice(crate::guard::protocol::Notice::Fenced { outcome }) => {
-                        let judged = judged(&outcome, dir.clone(), &held, &logger).await;
-                        observer.tell(Observation::FenceCompleted(judged)).await;
+                        let (dir, held) = (dir.clone(), held.clone());
+                        let (observer, logger) = (observer.clone(), logger.clone());
+                        // A fence of the daemon's own may wait for a disk; what the guard says next is heard meanwhile.
+                        actix::spawn(async move {
+                            let outcome = judged(&outcome, dir, &held, &logger).await;
+                            observer.tell(Observation::FenceCompleted(outcome)).await;
+                        });
                     }
                     GuardEvent::Notice(crate::guard::protocol::Notice::FenceStarted { why }) => {
                         warn!(logger, "the guard fences: {}", why; "why" => ?why);

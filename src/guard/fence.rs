@@ -38,12 +38,23 @@ pub const SEAL_WAIT_MIN: Nanos = Nanos::from_millis(50);
 #[must_use]
 pub fn fence_directly(dir: &DataDir, postmaster: Option<&Watched>) -> FenceOutcome {
     let by = boot_now().plus_nanos(PASS_MAX.0);
-    fence(dir, Some(by), postmaster.map_or(Head::Unknown, Head::Watched), &mut |_| match seal::seal(
-        dir.path(),
-    ) {
-        Ok(sealed) => SealResult::Sealed(sealed),
-        Err(e) => SealResult::Failed(e),
-    })
+    let mut dir = dir.clone();
+    // Before it is signalled: its backends work where it does, and may outlive it.
+    let unknown = postmaster.and_then(|held| dir.count_place_of(held.postmaster.pid).err());
+    let outcome =
+        fence(&dir, Some(by), postmaster.map_or(Head::Unknown, Head::Watched), &mut |_| match seal::seal(
+            dir.path(),
+        ) {
+            Ok(sealed) => SealResult::Sealed(sealed),
+            Err(e) => SealResult::Failed(e),
+        });
+    match unknown {
+        None => outcome,
+        Some(e) => {
+            let why = format!("where the postmaster works can't be told: {e}");
+            FenceOutcome { left: u32::MAX, seal_error: Some(super::frame::cut_text(why)), ..outcome }
+        }
+    }
 }
 
 /// What is known of the postmaster when a fence begins.
@@ -294,6 +305,27 @@ mod tests {
         assert_eq!((postmaster.wait().unwrap().code(), backend.wait().unwrap().code()), (None, None));
         dir.forget_deserted();
         assert_eq!(dir, replaced);
+    }
+
+    /// As above, by a fence that is told of nothing but the postmaster: its backends are found by where it works.
+    #[test]
+    fn who_outlives_the_postmaster_that_is_held_is_found_where_that_worked() {
+        let outer = tempfile::tempdir().unwrap();
+        let (here, aside) = (outer.path().join("data"), outer.path().join("data.old"));
+        std::fs::create_dir(&here).unwrap();
+        let sleeper = || Command::new("sleep").arg("60").current_dir(&here).spawn().unwrap();
+        let (mut postmaster, mut backend) = (sleeper(), sleeper());
+        let pid = ProcessId(i32::try_from(postmaster.id()).unwrap());
+        let watched = procs::watch(&DataDir::resolve(&here).unwrap(), pid).unwrap().unwrap();
+        std::fs::rename(&here, &aside).unwrap();
+        std::fs::create_dir(&here).unwrap();
+        let replaced = DataDir::resolve(&here).unwrap();
+        let outcome = fence_directly(&replaced, Some(&watched));
+        assert!(outcome.is_complete() && watched.has_ended(), "{outcome:?}");
+        assert_eq!((postmaster.wait().unwrap().code(), backend.wait().unwrap().code()), (None, None));
+        // Of one that is gone nobody can tell where it worked.
+        let unknown = fence_directly(&replaced, Some(&watched));
+        assert!(!unknown.is_complete() && unknown.left == u32::MAX, "{unknown:?}");
     }
 
     /// An operator moves the data to another disk, and turns the link to it.

@@ -71,6 +71,18 @@ impl DataDir {
         true
     }
 
+    /// Counts the directory that a process works in, too, wherever this one's name leads by now.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    pub(super) fn count_place_of(&mut self, pid: ProcessId) -> io::Result<()> {
+        let place = cwd_inode(pid.0)?;
+        if self.inode != Some(place) && !self.former.contains(&place) {
+            self.former.push(place);
+        }
+        Ok(())
+    }
+
     /// Whether it is where it was, as far as anybody still works there.
     pub(super) fn was_replaced(&self) -> bool {
         !self.former.is_empty()

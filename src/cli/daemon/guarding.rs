@@ -95,6 +95,8 @@ impl Finder {
                 (false, false) => RESTART_MAX,
             };
             if let Some(reached) = self.reconnect(patience).await {
+                // It may be its unit's, which starts it anew.
+                self.own = false;
                 return reached;
             }
             match self.spawn().await {

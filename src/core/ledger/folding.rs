@@ -57,6 +57,7 @@ impl Ledger {
                 self.local.receiver_ran_in = None;
             }
             Observation::PostmasterGone { sealed } => {
+                self.local.started_since_fence = false;
                 self.local.runs = Some(false);
                 self.local.sealed = *sealed;
                 self.local.answer = None;
@@ -92,7 +93,8 @@ impl Ledger {
             }
             Observation::FenceCompleted(outcome) => {
                 self.local.sealed |= outcome.sealed;
-                let another = std::mem::take(&mut self.local.started_since_fence) && self.revision >= 4;
+                // Not taken back by it: the guard tells one fence more than once.
+                let another = self.local.started_since_fence && self.revision >= 4;
                 if outcome.nothing_left && !another {
                     self.local.runs = Some(false);
                     self.local.answer = None;
